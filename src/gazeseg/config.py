@@ -1,0 +1,262 @@
+"""Configuration: pydantic models that refuse unknown keys, YAML in, ``--section.key value`` on top.
+
+Three documents use it: ``DS/dataset.yaml`` (owned by ``gazeseg.data``), the ``config.yaml`` beside generated masks
+(:class:`MasksConfig`) and the ``config.yaml`` of a run (:class:`RunConfig`). The latter two are written resolved, so
+that handing them back repeats the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from gazeseg.errors import ConfigError, suggest
+
+
+class Section(BaseModel):
+    """Base of every configuration model: unknown keys are errors, values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _unit_interval(values: tuple[float, ...]) -> tuple[float, ...]:
+    if not values or not all(0 < v < 1 for v in values):
+        raise ValueError("thresholds must be one or more numbers strictly between 0 and 1")
+    return values
+
+
+Thresholds = Annotated[tuple[float, ...], AfterValidator(_unit_interval)]
+
+
+class MapsConfig(Section):
+    """How fixations become a heatmap."""
+
+    canvas: Literal["square768", "native"] = "square768"  # the published canvas; native is isotropic
+    sigma: float = Field(70.0, gt=0)  # px of the canvas: GazeMedSeg uses 70 on Kvasir-SEG and 50 on NCI-ISBI
+    sigma_unit: Literal["px", "deg"] = "px"  # degrees need px_per_degree and canvas native
+    px_per_degree: float | None = Field(None, gt=0)
+
+
+class CrfConfig(Section):
+    """Dense CRF with one bilateral kernel, as GazeMedSeg uses it."""
+
+    mode: Literal["compatible", "fast", "off"] = "compatible"
+    sxy: float = Field(80.0, gt=0)  # px of the native image
+    srgb: float = Field(13.0, gt=0)  # grey levels of 0..255
+    compat: float = Field(1.0, gt=0)
+    iterations: int = Field(10, ge=1)
+
+
+class PseudoConfig(Section):
+    """How a soft map becomes nested binary targets."""
+
+    thresholds: Thresholds | None = None  # None: those of the data set (``DS/dataset.yaml``), else .5 and .3
+    threshold_at: Literal["network", "native"] = "network"  # GazeMedSeg resizes the soft map first, then thresholds
+    source: Literal["crf", "heatmap"] = "crf"
+
+
+class PartialConfig(Section):
+    """The ternary target on the plain heatmap: foreground >= tau_f, background <= tau_b, ignore between (GNAN)."""
+
+    tau_f: float = Field(0.6, gt=0, lt=1)
+    tau_b: float = Field(0.3, gt=0, lt=1)
+
+
+class MasksConfig(Section):
+    """Everything that decides the content of a pseudo-mask folder."""
+
+    maps: MapsConfig = MapsConfig()
+    crf: CrfConfig = CrfConfig()
+    pseudo: PseudoConfig = PseudoConfig()
+    partial: PartialConfig = PartialConfig()
+
+
+class AugmentConfig(Section):
+    """Random transforms of a training sample; image, masks, maps and fixations move on one sampling grid."""
+
+    flip_horizontal: float = Field(0.5, ge=0, le=1)  # probability
+    flip_vertical: float = Field(0.5, ge=0, le=1)
+    rotate_deg: float = Field(0.0, ge=0, le=180)  # uniform in +-
+    scale: float = Field(0.0, ge=0, lt=1)  # zoom uniform in [1 - scale, 1 + scale]
+    brightness: float = Field(0.0, ge=0, lt=1)  # factor uniform in 1 +- value
+    contrast: float = Field(0.0, ge=0, lt=1)
+    saturation: float = Field(0.0, ge=0, lt=1)
+
+
+class DataConfig(Section):
+    """Which images, and what the network sees of them."""
+
+    path: Path | None = None  # the data set folder; ``--data``
+    pseudo: Path | None = None  # the pseudo-mask folder; None: ``DS/pseudo``
+    size: tuple[int, int] = (224, 224)  # (H, W) of the network input
+    normalise: Literal["auto", "imagenet", "zscore"] = "auto"  # auto: imagenet for RGB, z-score per image for grey
+    labelled: float = Field(1.0, gt=0, le=1)  # share of the training patients whose masks a method may see
+    cache: Path | None = None  # where decoded uint8 arrays are kept; None: ``DS/.cache``
+    augment: AugmentConfig = AugmentConfig()
+
+
+class NetworkConfig(Section):
+    """The segmentation network, a choice apart from the method."""
+
+    name: Literal["basic_unet", "small_unet", "efficientnet_lite0"] = "basic_unet"
+    features: tuple[int, ...] | None = None  # channel widths; None: the published ones of the network
+    pretrained: bool = True  # efficientnet_lite0 only
+
+
+class TrainConfig(Section):
+    """The one training loop. Defaults are GazeMedSeg's appendix recipe."""
+
+    iterations: int = Field(15_000, ge=1)
+    batch_size: int = Field(8, ge=1)
+    accumulate: int = Field(1, ge=1)  # micro-batches a step; effective batch = batch_size * accumulate
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = Field(1e-2, gt=0)
+    lr_min: float = Field(1e-4, ge=0)
+    momentum: float = Field(0.99, ge=0, lt=1)  # Nesterov; sgd only
+    weight_decay: float = Field(4e-4, ge=0)
+    schedule: Literal["cosine", "poly", "one_cycle", "constant"] = "cosine"
+    warmup: float = Field(0.0, ge=0, lt=1)  # share of the iterations; linear
+    clip_norm: float | None = Field(None, gt=0)
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    channels_last: bool = True
+    compile: bool = False
+    seed: int = Field(0, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    resident: bool = True  # keep the decoded uint8 data set on the device when that device is a GPU
+    threads: int | None = Field(None, ge=1)  # CPU threads of torch; None: all cores
+    select: Literal["last", "validation"] = "last"  # never the test split
+    validation_fraction: float = Field(0.1, gt=0, lt=1)  # carved from train by patient when there is no val split
+    validate_every: int = Field(1000, ge=1)
+    checkpoint_every: int = Field(500, ge=1)
+    log_every: int = Field(20, ge=1)
+
+
+class EvaluateConfig(Section):
+    """Rules of the evaluation, written into every result."""
+
+    resize: Literal["logit", "probability"] = "logit"  # what is upsampled to native size
+    both_empty: float = Field(1.0, ge=0, le=1)  # Dice and IoU where truth and prediction are both empty
+    hd_definition: Literal["pooled", "max"] = "pooled"  # headline HD95: medpy's, or MONAI's
+    bootstrap: int = Field(10_000, ge=100)
+
+
+class RunConfig(Section):
+    """A whole training run. ``method`` is validated by the named method's own ``Config``."""
+
+    method: dict[str, Any]
+    data: DataConfig = DataConfig()
+    network: NetworkConfig = NetworkConfig()
+    pseudo: PseudoConfig = PseudoConfig()
+    partial: PartialConfig = PartialConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        ConfigError: if the file is missing, is no YAML or is no mapping.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; give the path of a YAML configuration") from None
+    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise ConfigError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected sections with keys, got {type(document).__name__}")
+    return document
+
+
+def write_yaml(path: Path, config: BaseModel) -> None:
+    """Write every key of ``config``, defaults included."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with the nested keys of ``over`` on top.
+
+    Example:
+        >>> merge({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
+        {'a': {'x': 1, 'y': 3}}
+    """
+    out = dict(base)
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(out.get(key), Mapping):
+            out[key] = merge(out[key], value)
+        else:
+            out[key] = value
+    return out
+
+
+def parse_overrides(tokens: Iterable[str]) -> dict[str, Any]:
+    """Turn ``["--train.lr", "1e-3", "--data.size=96,96"]`` into nested keys; values are read as YAML.
+
+    A comma makes a list, and numbers such as ``1e-3`` (text, to YAML 1.1) are left to pydantic.
+
+    Raises:
+        ConfigError: if a token is no ``--section.key`` or has no value.
+    """
+    out: dict[str, Any] = {}
+    pending = list(tokens)
+    while pending:
+        token = pending.pop(0)
+        if not token.startswith("--") or "." not in token:
+            raise ConfigError(f"unknown argument '{token}'; configuration keys are given as --section.key value")
+        key, joined, value = token[2:].partition("=")
+        if not joined:
+            if not pending:
+                raise ConfigError(f"--{key} has no value; give it as --{key} VALUE")
+            value = pending.pop(0)
+        parsed: Any = (
+            yaml.safe_load(f"[{value}]") if "," in value and not value.startswith("[") else yaml.safe_load(value)
+        )
+        nested: dict[str, Any] = {}
+        level = nested
+        *sections, leaf = key.split(".")
+        for section in sections:
+            level = level.setdefault(section, {})
+        level[leaf] = parsed
+        out = merge(out, nested)
+    return out
+
+
+def build(model: type[S], values: Mapping[str, Any], where: str) -> S:
+    """Validate ``values`` into ``model``; ``where`` (a file or section) opens the one-line error.
+
+    Raises:
+        ConfigError: for an unknown key (with the nearest known one) or a value that does not fit.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"]]
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(
+                f"{where}: unknown key '{'.'.join(path)}'{suggest(path[-1], _keys(model, path[:-1]))}"
+            ) from None
+        message = first["msg"].removeprefix("Value error, ")
+        got = first.get("input")
+        raise ConfigError(f"{where}: key '{'.'.join(path)}': {message}, got {got!r}") from None
+
+
+def _keys(model: type[BaseModel], path: list[str]) -> list[str]:
+    """Known keys of the section at ``path`` below ``model``."""
+    for part in path:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)

@@ -1,0 +1,1 @@
+"""The dataset folder, its importers, and the way from files to batches."""

@@ -1,0 +1,1 @@
+"""The dataset folder: ``dataset.yaml``, ``cases.csv`` and ``gaze/fixations.csv``; images by reference or copy."""

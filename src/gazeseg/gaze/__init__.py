@@ -1,0 +1,1 @@
+"""Recordings and fixations; NumPy only."""

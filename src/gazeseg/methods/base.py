@@ -1,0 +1,71 @@
+"""The protocol that every method follows. A new method is one file in this folder and one in ``tests/methods``."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from gazeseg.config import NetworkConfig, Section
+from gazeseg.types import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Where a method comes from; ``status`` says how far to trust the implementation."""
+
+    title: str
+    venue: str
+    url: str
+    status: Literal["paper", "reconstruction", "baseline", "ours"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """Weighted loss terms, which the trainer sums, and raw values for the log only."""
+
+    losses: dict[str, Tensor]
+    logs: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+
+
+class Method(nn.Module):
+    """A way of learning a segmentation network from a :class:`~gazeseg.types.Batch`.
+
+    Gaze and text are training-time privileges: ``predict`` takes images only. Only the trainer calls ``backward``.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    Config: ClassVar[type[BaseModel]] = Section  # its fields are the keys under ``method:``
+    needs: ClassVar[frozenset[str]]  # Batch fields beyond ids and image; the trainer loads nothing else
+    reference: ClassVar[Reference]
+
+    def __init__(
+        self, config: BaseModel, *, network: NetworkConfig, in_channels: int, num_classes: int, levels: int, seed: int
+    ) -> None:
+        """Build the networks.
+
+        Args:
+            config: An instance of this class's ``Config``.
+            network: Which network to learn.
+            in_channels: Channels of the image, 1 or 3.
+            num_classes: Classes including background.
+            levels: Number of nested pseudo-mask levels in ``Batch.pseudo``.
+            seed: Seed of the initial weights.
+        """
+        super().__init__()
+        self.num_classes = num_classes
+
+    def training_step(self, batch: Batch, step: int) -> StepOutput:
+        """Return the loss terms of one batch at iteration ``step`` (from 0)."""
+        raise NotImplementedError  # the protocol itself: every method overrides it
+
+    def after_step(self, step: int) -> None:
+        """Run after each optimiser step, e.g. for an EMA teacher; nothing by default."""
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Map images (B, C, H, W) to probabilities (B, K, H, W) that sum to 1 over the K classes."""
+        raise NotImplementedError  # the protocol itself: every method overrides it

@@ -1,0 +1,1 @@
+"""Fixations to training targets; NumPy and numba, never torch."""

@@ -1,0 +1,123 @@
+"""The layout of a run folder, and its small descriptive files. Loads no torch, so that reports can read runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gazeseg.config import RunConfig, build, read_yaml
+from gazeseg.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a trained network answers to; ``task.json`` in the run folder."""
+
+    dataset: str
+    classes: tuple[str, ...]
+    in_channels: int
+    levels: int  # nested pseudo-mask levels it was trained on, at least 1
+    thresholds: tuple[float, ...]
+    gaze: str  # "recorded", "simulated" or "none"
+    mask_supervised: bool  # True where the loss saw ground-truth masks
+    train_cases: int
+    parameters: int
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, background included."""
+        return len(self.classes)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of one run::
+
+    config.yaml  task.json  environment.json  metrics.jsonl  curves.png
+    checkpoints/step-001000/{model.safetensors,state.pt}   checkpoints/{last,best}: text files naming such a folder
+    evaluation/<split>/{cases.csv,summary.json,predictions/<case>.png}
+    """
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def task_file(self) -> Path:
+        """The :class:`Task`."""
+        return self.path / "task.json"
+
+    @property
+    def environment_file(self) -> Path:
+        """Versions, machine and checksums."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One JSON object a line: step, time_s, lr, loss, ``loss/<term>``, ``log/<name>``, ``val/dice``."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def curves_file(self) -> Path:
+        """Loss and validation curves."""
+        return self.path / "curves.png"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def evaluation(self, split: str) -> Path:
+        """Folder of the evaluation on ``split``."""
+        return self.path / "evaluation" / split
+
+    def config(self) -> RunConfig:
+        """Read the resolved configuration."""
+        self.require()
+        return build(RunConfig, read_yaml(self.config_file), str(self.config_file))
+
+    def task(self) -> Task:
+        """Read the task description."""
+        self.require()
+        values = self._read_json(self.task_file)
+        try:
+            return Task(**{**values, "classes": tuple(values["classes"]), "thresholds": tuple(values["thresholds"])})
+        except (TypeError, KeyError) as error:
+            raise DataError(f"{self.task_file}: not a task description ({error}); train the run again") from None
+
+    def write_task(self, task: Task) -> None:
+        """Write the task description."""
+        self.task_file.write_text(json.dumps(asdict(task), indent=2) + "\n", encoding="utf-8")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Read the log; a line cut short by a kill is left out."""
+        rows: list[dict[str, Any]] = []
+        if self.metrics_file.exists():
+            for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
+                try:
+                    rows.append(json.loads(line))
+                except json.JSONDecodeError:
+                    break
+        return rows
+
+    def require(self) -> None:
+        """Raise DataError unless this is a run folder."""
+        if not (self.config_file.is_file() and self.task_file.is_file()):
+            raise DataError(
+                f"{self.path}: no run folder (config.yaml and task.json expected); give one that train made"
+            )
+
+    @staticmethod
+    def _read_json(path: Path) -> dict[str, Any]:
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: broken JSON ({error}); train the run again") from None
+        if not isinstance(document, dict):
+            raise DataError(f"{path}: expected an object; train the run again")
+        return document
