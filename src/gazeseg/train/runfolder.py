@@ -33,7 +33,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Paths of one run::
+    """Paths of one run.
+
+    ::
+
 
     config.yaml  task.json  environment.json  metrics.jsonl  curves.png
     checkpoints/step-001000/{model.safetensors,state.pt}   checkpoints/{last,best}: text files naming such a folder
