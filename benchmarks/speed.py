@@ -5,14 +5,10 @@ Usage: python benchmarks/speed.py [--json FILE] [--only NAME]
 
 from __future__ import annotations
 
-import os
-
-for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ[_variable] = "1"  # ratios are stated single-threaded; set before NumPy and torch load
-
 import argparse
 import importlib
 import json
+import os
 import platform
 import sys
 from pathlib import Path
@@ -27,6 +23,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write the rows here")
     parser.add_argument("--only", help="one stage module, e.g. crf")
     arguments = parser.parse_args()
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[variable] = "1"  # ratios are stated single-threaded; set before the stages load NumPy and torch
     names = sorted(path.stem for path in (HERE / "stages").glob("*.py"))
     if arguments.only and arguments.only not in names:
         parser.error(f"no stage '{arguments.only}'; known: {', '.join(names)}")

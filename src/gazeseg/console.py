@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 T = TypeVar("T")
 
 console = Console(stderr=True, soft_wrap=True, highlight=False)
+stdout = Console(soft_wrap=False, highlight=False)
 
 
 def say(message: str) -> None:

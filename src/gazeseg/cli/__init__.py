@@ -1,1 +1,74 @@
-"""The command line: one file a verb."""
+"""The command line: one file a verb. These modules are light; what is heavy is imported inside the verbs.
+
+Exit status: 0 done; 2 the input or the call has to change (one line says how); 1 a fault of ours, with its traceback;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+from cyclopts.exceptions import UnknownCommandError
+
+from gazeseg import __version__
+from gazeseg.cli import check, compare, demo, evaluate, import_, masks, methods, predict, report, train
+from gazeseg.errors import GazeSegError, suggest
+
+VERBS = {
+    "demo": demo.demo,
+    "import": import_.app,
+    "check": check.check,
+    "masks": masks.masks,
+    "train": train.train,
+    "predict": predict.predict,
+    "evaluate": evaluate.evaluate,
+    "compare": compare.compare,
+    "report": report.report,
+    "methods": methods.methods,
+}
+
+HELP = """Turn where an expert looks into a segmentation model.
+
+First steps: `gazeseg demo` shows the whole way on generated images. With your own:
+
+1. `gazeseg import folder --images DIR --gaze CSV --out DS`
+2. `gazeseg check DS` and `gazeseg masks DS`
+3. `gazeseg train --method gazemedseg --data DS --out RUN`
+4. `gazeseg predict RUN IMAGES --out DIR`
+"""
+
+
+def make_app() -> App:
+    """Return the application with its verbs in the order in which they are used."""
+    app = App(name="gazeseg", help=HELP, help_format="markdown", version=f"gazeseg {__version__}")
+    for order, (name, verb) in enumerate(VERBS.items()):
+        app.command(verb, name=name, sort_key=order)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit status."""
+    tokens = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        make_app()(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except UnknownCommandError:
+        return _fail(f"unknown verb '{tokens[0]}'{suggest(tokens[0], VERBS)}")
+    except CycloptsError as error:
+        return _fail(f"{' '.join(str(error).split())} (gazeseg {tokens[0]} --help shows an example)")
+    except GazeSegError as error:
+        return _fail(str(error))
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise  # not about a file of the user's
+        return _fail(f"{error.filename or 'output'}: {error.strerror}; check the path, its permissions and free space")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"gazeseg: {message}", file=sys.stderr)
+    return 2

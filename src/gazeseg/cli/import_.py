@@ -1,0 +1,113 @@
+"""``gazeseg import``: from files as they are published, or as a lab has them, to a data set folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cyclopts import App
+
+if TYPE_CHECKING:
+    from gazeseg.data.dataset import Dataset
+
+app = App(
+    name="import",
+    help="Make a data set folder: images, optional masks, optional gaze, splits. "
+    "Images stay where they are unless `--copy`.",
+)
+
+
+def _done(dataset: Dataset, out: Path) -> None:
+    counts = ", ".join(f"{len(dataset.split(name))} {name}" for name in ("train", "val", "test", "none"))
+    print(f"data set {dataset.info.name} in {out}: {counts}; {dataset.info.split_note}".rstrip("; "))
+    print(f"next: gazeseg check {out}")
+
+
+@app.command(name="kvasir-seg")
+def kvasir_seg(
+    *,
+    images: Path,
+    out: Path,
+    masks: Path | None = None,
+    gaze: Path | None = None,
+    splits: Path | None = None,
+    copy: bool = False,
+) -> None:
+    """Kvasir-SEG with the GazeMedSeg fixations.
+
+    Example: `gazeseg import kvasir-seg --images images --masks masks --gaze kvasir_fixation.csv --splits . --out DS`
+
+    Args:
+        images: Folder of the polyp images.
+        out: The data set folder to make.
+        masks: Folder of the masks; not needed to train on gaze.
+        gaze: The fixation table that GazeMedSeg published.
+        splits: Folder with train.txt and test.txt; without it a seeded split is made, and said so.
+        copy: Copy the images and masks into the folder.
+    """
+    from gazeseg.data.importers import kvasir_seg as importer
+
+    _done(importer.run(out, images=images, masks=masks, gaze=gaze, splits=splits, copy=copy), out)
+
+
+@app.command(name="nci-isbi")
+def nci_isbi(
+    *,
+    out: Path,
+    masks: Path,
+    images: Path | None = None,
+    gaze: Path | None = None,
+    splits: Path | None = None,
+    copy: bool = False,
+) -> None:
+    """NCI-ISBI 2013 prostate MR: raw DICOM series with NRRD labels, or prepared PNG slices.
+
+    Example: `gazeseg import nci-isbi --images dicom --masks nrrd --gaze nci-isbi_fixation.csv --splits . --out DS`
+
+    Args:
+        out: The data set folder to make.
+        masks: Folder of NRRD label volumes, or of prepared PNG slices.
+        images: Folder of DICOM series, or of prepared slices; slice and label are paired by DICOM position.
+        gaze: The fixation table that GazeMedSeg published.
+        splits: Folder with train.txt and test.txt.
+        copy: Copy prepared slices into the folder; slices made from DICOM always lie in it.
+    """
+    from gazeseg.data.importers import nci_isbi as importer
+
+    _done(importer.run(out, images=images, masks=masks, gaze=gaze, splits=splits, copy=copy), out)
+
+
+@app.command(name="folder")
+def folder(
+    *,
+    images: Path,
+    out: Path,
+    masks: Path | None = None,
+    gaze: Path | None = None,
+    splits: Path | None = None,
+    patients: Path | None = None,
+    classes: list[str] | None = None,
+    copy: bool = False,
+) -> None:
+    """Your own images, with what else you have.
+
+    Example: `gazeseg import folder --images photos --gaze fixations.csv --out DS`
+
+    The fixation table has the columns case_id, x_px, y_px (or x, y in 0..1), onset_ms, duration_ms.
+
+    Args:
+        images: Folder of PNG, JPEG, TIFF or BMP images, searched through.
+        out: The data set folder to make.
+        masks: Folder of masks with the images' names.
+        gaze: A fixation table.
+        splits: Folder with train.txt, val.txt, test.txt, one case a line.
+        patients: Table case_id, patient_id; without it each case is a patient.
+        classes: Names of the classes, background first.
+        copy: Copy the images and masks into the folder.
+    """
+    from gazeseg.data.importers import folder as importer
+
+    dataset = importer.run(
+        out, images=images, masks=masks, gaze=gaze, splits=splits, patients=patients, classes=classes, copy=copy
+    )
+    _done(dataset, out)

@@ -1,0 +1,31 @@
+"""``gazeseg masks``: from fixations to pseudo-masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gazeseg.cli.options import Overrides, overrides
+
+
+def masks(dataset: Path, /, *keys: Overrides, out: Path | None = None, jobs: int | None = None) -> None:
+    """Draw heatmaps, refine them with a dense CRF, cut nested levels and the ternary target.
+
+    Example: `gazeseg masks DS --maps.sigma 70 --crf.mode fast --pseudo.thresholds 0.5,0.3`
+
+    A second run with the same keys recomputes nothing. With masks in the data set, `quality.csv` holds the score of
+    each pseudo-mask against the truth.
+
+    Args:
+        dataset: The data set folder.
+        out: Where the maps go; by default `DS/pseudo`.
+        jobs: Parallel workers; by default one a core.
+    """
+    from gazeseg.data.dataset import Dataset
+    from gazeseg.data.pseudo import make_masks, resolve_config
+    from gazeseg.report.sheets import masks_sheet
+
+    data = Dataset.load(dataset)
+    config = resolve_config(data, overrides(keys, ("out", "jobs")))
+    folder = make_masks(data, out or data.root / "pseudo", config, jobs=jobs)
+    print(folder.describe())
+    print(f"overlays: {masks_sheet(data, folder, folder.path / 'overlay.png')}")

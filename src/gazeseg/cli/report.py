@@ -1,0 +1,24 @@
+"""``gazeseg report``: one page that tells what was done and found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gazeseg.errors import ConfigError
+
+
+def report(*runs: Path, out: Path = Path("report.html"), split: str = "test") -> None:
+    """Write one self-contained HTML page about the runs; it opens with no network.
+
+    Example: `gazeseg report runs/full_s0 runs/gms_s0 --out report.html`
+
+    Args:
+        runs: Run folders.
+        out: The page.
+        split: The evaluated split.
+    """
+    from gazeseg.report.report import write_report
+
+    if not runs:
+        raise ConfigError("no run given; name the run folders to report on")
+    print(write_report(list(runs), out, split=split))

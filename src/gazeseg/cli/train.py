@@ -1,0 +1,50 @@
+"""``gazeseg train``: one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gazeseg.cli.options import Overrides, overrides
+
+
+def train(
+    *keys: Overrides,
+    out: Path,
+    method: str | None = None,
+    data: Path | None = None,
+    config: Path | None = None,
+    resume: bool = False,
+) -> None:
+    """Train one method on one data set; any configuration key may follow as `--section.key value`.
+
+    Example: `gazeseg train --method gazemedseg --data DS --out runs/gms --train.iterations 3000 --data.size 96,96`
+
+    The run folder holds the resolved configuration: `gazeseg train --config RUN/config.yaml --out NEW` repeats the run.
+
+    Args:
+        out: The run folder to make.
+        method: A name that `gazeseg methods` lists.
+        data: The data set folder.
+        config: A YAML file with the sections method, data, network, pseudo, partial, train, evaluate.
+        resume: Go on from the last checkpoint of the run folder.
+    """
+    from gazeseg.config import RunConfig, build, merge, read_yaml
+    from gazeseg.console import say
+    from gazeseg.errors import ConfigError
+    from gazeseg.train.runfolder import RunFolder
+
+    if config is None and resume and RunFolder(out).config_file.is_file():
+        config = RunFolder(out).config_file
+    values = merge(read_yaml(config) if config else {}, overrides(keys, ("out", "method", "data", "config", "resume")))
+    if method is not None:
+        values = merge(values, {"method": {"name": method}})
+    if data is not None:
+        values = merge(values, {"data": {"path": str(data)}})
+    if "method" not in values or "name" not in values["method"]:
+        raise ConfigError("no method given; name one with --method NAME (gazeseg methods lists them)")
+    where = str(config) if config else "configuration"
+
+    from gazeseg.train.run import train as run
+
+    folder = run(build(RunConfig, values, where), out, resume=resume)
+    say(f"run {folder.path}; next: gazeseg evaluate {folder.path} --split test")

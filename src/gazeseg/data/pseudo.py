@@ -1,0 +1,251 @@
+"""From a data set's fixations to a folder of pseudo-masks, and reading that folder.
+
+::
+
+    config.yaml           what produced the files (MasksConfig)
+    heatmap/<case>.png    16-bit grey, value / 65535 in [0, 1]: the plain gaze heatmap
+    crf/<case>.png        the same, refined by the dense CRF (absent with crf.mode off)
+    levels/<case>.png     indexed colour: pixel value k passes the k lowest thresholds, so one file holds all levels
+    ternary/<case>.png    indexed colour: 0 background, 1 foreground, 255 ignore; from the plain heatmap
+    quality.csv           case_id, threshold, dice, precision, recall; only where the data set has masks
+    index.csv             case_id, key: a case is redone when its image, gaze or configuration changed
+
+Cases of the test split are left out: nothing may learn from them.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import hashlib
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gazeseg.config import MasksConfig, build, merge, read_yaml, write_yaml
+from gazeseg.console import track
+from gazeseg.data.dataset import Case, Dataset
+from gazeseg.data.images import read_indexed, read_map, safe_name, write_indexed, write_map
+from gazeseg.errors import DataError
+from gazeseg.supervision.crf import crf_probability
+from gazeseg.supervision.heatmap import heatmap
+from gazeseg.supervision.levels import nested_levels, ternary
+from gazeseg.supervision.quality import mask_quality
+from gazeseg.types import IGNORE, Float32Array, UInt8Array
+
+DEFAULT_THRESHOLDS = (0.5, 0.3)  # GazeMedSeg on Kvasir-SEG; a data set's own stand in its dataset.yaml
+INDEX_COLUMNS = ("case_id", "key")
+QUALITY_COLUMNS = ("case_id", "threshold", "dice", "precision", "recall")
+LEVEL_COLOURS = ((0, 0, 0), (0, 90, 140), (86, 180, 233), (240, 228, 66), (230, 159, 0), (213, 94, 0))
+TERNARY_COLOURS = {0: (0, 0, 0), 1: (255, 255, 255), IGNORE: (128, 128, 128)}
+
+
+def resolve_config(dataset: Dataset, overrides: Mapping[str, Any]) -> MasksConfig:
+    """Return the defaults, under what the data set recommends, under ``overrides``; thresholds are filled in."""
+    values = merge(merge({"pseudo": {"thresholds": DEFAULT_THRESHOLDS}}, dataset.info.supervision), overrides)
+    return build(MasksConfig, values, "masks")
+
+
+def case_maps(dataset: Dataset, case: Case, config: MasksConfig) -> tuple[Float32Array, Float32Array | None]:
+    """Compute the heatmap (H, W) of one case and its CRF refinement, None with ``crf.mode: off``."""
+    heat = heatmap(dataset.fixations[case.case_id], config.maps).values
+    if config.crf.mode == "off":
+        return heat, None
+    if not heat.any():
+        return heat, heat  # no gaze: nothing to refine
+    return heat, crf_probability(dataset.image(case), heat, config.crf)
+
+
+@dataclass(frozen=True, slots=True)
+class PseudoFolder:
+    """A folder that :func:`make_masks` wrote."""
+
+    path: Path
+    config: MasksConfig
+
+    @classmethod
+    def load(cls, path: Path) -> PseudoFolder:
+        """Open a folder.
+
+        Raises:
+            DataError: if it is not there or holds no finished masks.
+        """
+        if not (path / "config.yaml").is_file() or not (path / "index.csv").is_file():
+            raise DataError(f"{path}: no pseudo-masks there; make them with: gazeseg masks {path.parent}")
+        return cls(path, build(MasksConfig, read_yaml(path / "config.yaml"), str(path / "config.yaml")))
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Thresholds in the order of the configuration, which is the order of the levels."""
+        assert self.config.pseudo.thresholds is not None  # noqa: S101 -- resolve_config fills them in
+        return self.config.pseudo.thresholds
+
+    def file(self, kind: str, case_id: str) -> Path:
+        """Path of one case's ``kind``: heatmap, crf, levels or ternary."""
+        return self.path / kind / f"{safe_name(case_id)}.png"
+
+    def heatmap(self, case_id: str) -> Float32Array:
+        """Read the plain heatmap, (H, W) in [0, 1]."""
+        return self._map("heatmap", case_id)
+
+    def crf(self, case_id: str) -> Float32Array:
+        """Read the CRF-refined map, (H, W) in [0, 1]."""
+        return self._map("crf", case_id)
+
+    def levels(self, case_id: str) -> UInt8Array:
+        """Read the nested levels, (L, H, W) of 0 and 1 in the order of ``thresholds``."""
+        count = read_indexed(self._existing("levels", case_id))
+        rank = {threshold: position + 1 for position, threshold in enumerate(sorted(self.thresholds))}
+        return np.stack([(count >= rank[threshold]).astype(np.uint8) for threshold in self.thresholds])
+
+    def ternary(self, case_id: str) -> UInt8Array:
+        """Read the ternary target, (H, W) of 0, 1 and 255."""
+        return read_indexed(self._existing("ternary", case_id))
+
+    def quality(self) -> dict[float, list[dict[str, float]]]:
+        """Scores against the truth by threshold; empty where the data set has no masks."""
+        scores: dict[float, list[dict[str, float]]] = {}
+        file = self.path / "quality.csv"
+        if file.is_file():
+            with file.open(encoding="utf-8", newline="") as stream:
+                for row in csv.DictReader(stream):
+                    values = {name: float(row[name]) for name in ("dice", "precision", "recall")}
+                    scores.setdefault(float(row["threshold"]), []).append(values)
+        return scores
+
+    def describe(self) -> str:
+        """Say in a few lines where the masks are and how good."""
+        lines = [f"pseudo-masks in {self.path}"]
+        for threshold, rows in self.quality().items():
+            dice, precision, recall = (
+                statistics.fmean(row[name] for row in rows) for name in ("dice", "precision", "recall")
+            )
+            spread = statistics.pstdev(row["dice"] for row in rows)
+            lines.append(
+                f"  threshold {threshold:g}: Dice {dice:.3f} +- {spread:.3f}, precision {precision:.3f}, "
+                f"recall {recall:.3f} against the truth ({len(rows)} cases)"
+            )
+        return "\n".join(lines)
+
+    def _map(self, kind: str, case_id: str) -> Float32Array:
+        return read_map(self._existing(kind, case_id))
+
+    def _existing(self, kind: str, case_id: str) -> Path:
+        file = self.file(kind, case_id)
+        if not file.is_file():
+            raise DataError(f"{file}: no {kind} for case '{case_id}'; make it with: gazeseg masks {self.path.parent}")
+        return file
+
+
+def make_masks(dataset: Dataset, out: Path, config: MasksConfig, *, jobs: int | None = None) -> PseudoFolder:
+    """Make or complete a pseudo-mask folder, in parallel over cases.
+
+    Args:
+        dataset: Where images and fixations come from; its masks are used for ``quality.csv`` only.
+        out: The folder; cases in it that are up to date are kept.
+        config: A resolved configuration, see :func:`resolve_config`.
+        jobs: Threads; the CRF kernel and the image codecs release the interpreter lock.
+
+    Raises:
+        DataError: if no case has gaze, or a file cannot be read.
+    """
+    cases = [case for case in dataset.cases if case.split != "test"]
+    if not any(len(dataset.fixations[case.case_id]) for case in cases):
+        raise DataError(f"{dataset.root}: no training case has a fixation; import the data set with --gaze CSV")
+    if config.crf.mode != "off" and any(case.image is None for case in cases):
+        raise DataError(f"{dataset.root}: the CRF needs images and the data set has none; add --crf.mode off")
+    folder = PseudoFolder(out, config)
+    kinds = ["heatmap", "levels", "ternary"] + ([] if config.crf.mode == "off" else ["crf"])
+    for kind in kinds:
+        (out / kind).mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()
+    keys = {case.case_id: _key(dataset, case, digest) for case in cases}
+    index = {row["case_id"]: row["key"] for row in _read_rows(out / "index.csv")}
+    scored: dict[str, list[dict[str, Any]]] = {}
+    for row in _read_rows(out / "quality.csv"):
+        scored.setdefault(row["case_id"], []).append(row)
+    done, todo = [], []
+    for case in cases:
+        fresh = index.get(case.case_id) == keys[case.case_id] and (case.mask is None or case.case_id in scored)
+        (done if fresh and all(folder.file(k, case.case_id).is_file() for k in kinds) else todo).append(case)
+    write_yaml(out / "config.yaml", config)
+    _write_rows(out / "index.csv", INDEX_COLUMNS, [{"case_id": c.case_id, "key": keys[c.case_id]} for c in done])
+    if dataset.has_masks:
+        kept = [row for case in done for row in scored.get(case.case_id, [])]
+        _write_rows(out / "quality.csv", QUALITY_COLUMNS, kept)
+    work = functools.partial(_make_case, folder, dataset)
+    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+        for case, rows in track(zip(todo, pool.map(work, todo), strict=True), "pseudo-masks", len(todo)):
+            # as we go, the index last: a killed run does the unfinished cases again and no other
+            _append_rows(out / "quality.csv", QUALITY_COLUMNS, rows)
+            _append_rows(out / "index.csv", INDEX_COLUMNS, [{"case_id": case.case_id, "key": keys[case.case_id]}])
+    return folder
+
+
+def _make_case(folder: PseudoFolder, dataset: Dataset, case: Case) -> list[dict[str, Any]]:
+    """Write the files of one case and return its quality rows, none without a true mask."""
+    config = folder.config
+    heat, refined = case_maps(dataset, case, config)
+    write_map(folder.file("heatmap", case.case_id), heat)
+    if refined is not None:
+        write_map(folder.file("crf", case.case_id), refined)
+    soft = refined if refined is not None and config.pseudo.source == "crf" else heat
+    levels = nested_levels(soft, folder.thresholds, image_id=case.case_id)
+    palette = dict(enumerate(LEVEL_COLOURS))
+    write_indexed(folder.file("levels", case.case_id), levels.labels.sum(axis=0, dtype=np.uint8), palette)
+    sure = ternary(heat, config.partial.tau_f, config.partial.tau_b)
+    write_indexed(folder.file("ternary", case.case_id), sure, TERNARY_COLOURS)
+    if case.mask is None:
+        return []
+    truth = dataset.mask(case)
+    rows = []
+    for threshold, labels in zip(levels.thresholds, levels.labels, strict=True):
+        # gaze says "here is something", not which class: any foreground counts as truth
+        score = mask_quality(labels.astype(bool), (truth > 0) & (truth != IGNORE))
+        rows.append({"case_id": case.case_id, "threshold": threshold, **{k: f"{v:.6f}" for k, v in score.items()}})
+    return rows
+
+
+def _key(dataset: Dataset, case: Case, config_digest: str) -> str:
+    """Hash what decides the files of one case."""
+    digest = hashlib.sha256(config_digest.encode())
+    for file in (case.image, case.mask):
+        if file is not None:
+            try:
+                stat = file.stat()
+            except FileNotFoundError:
+                raise DataError(f"{file}: gone (case '{case.case_id}'); mend 'roots' in dataset.yaml") from None
+            digest.update(f"|{stat.st_size}|{stat.st_mtime_ns}".encode())
+    fixations = dataset.fixations[case.case_id]
+    for array in (fixations.x_px, fixations.y_px, fixations.duration_ms):
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _write_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table under a temporary name, then rename it."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    temporary.replace(path)
+
+
+def _append_rows(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        with path.open("a", encoding="utf-8", newline="") as stream:
+            csv.DictWriter(stream, columns, lineterminator="\n").writerows(rows)
