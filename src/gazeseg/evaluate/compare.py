@@ -1,0 +1,347 @@
+"""Runs side by side on the same cases: mean, spread over seeds, uncertainty over cases, paired tests.
+
+Runs whose configuration differs in the seed alone form one row. Of each case and metric the mean over foreground
+classes is taken first, then over seeds; the mean over cases and its bootstrap interval come from those. The spread over
+seeds is the standard deviation (n - 1) of the per-run means. Every row is tested against the first one by Wilcoxon's
+signed-rank test on the Dice of the same cases, with Holm's correction over the tests.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from gazeseg.errors import DataError
+from gazeseg.evaluate.results import METRICS, nan_mean, read_cases, read_summary
+from gazeseg.evaluate.stats import bootstrap_ci, holm, paired_wilcoxon
+from gazeseg.train.runfolder import RunFolder
+
+_NO_EFFECT: Final = (  # keys that change where and how loudly a run computes, not what
+    "train.seed",
+    "train.device",
+    "train.threads",
+    "train.resident",
+    "train.log_every",
+    "train.checkpoint_every",
+    "data.cache",
+)
+_SHARED: Final = ("protocol", "dataset", "split", "by", "unit", "resize", "headline_hd95")
+_LIMIT: Final = 3  # configuration keys named in a label
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One metric of one row; ``n`` cases have a value. Without one, ``mean`` and ``ci95`` are None."""
+
+    mean: float | None
+    seed_sd: float | None  # None for a single run
+    ci95: tuple[float, float] | None
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Runs that differ in the seed alone."""
+
+    label: str
+    method: str
+    status: str
+    gaze: str
+    runs: tuple[str, ...]
+    seeds: tuple[int, ...]
+    cells: Mapping[str, Cell]  # by metric; also hd95_penalised, which has no interval
+    missed: float  # mean count over runs
+    false_alarms: float
+
+
+@dataclass(frozen=True, slots=True)
+class PairTest:
+    """Paired test of two rows on the Dice of the same cases."""
+
+    first: str
+    second: str
+    difference: float  # mean Dice of second less first
+    p: float
+    p_holm: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The table."""
+
+    dataset: str
+    split: str
+    protocol: str
+    cases: int
+    by: str
+    unit: str
+    headline_hd95: str
+    rows: tuple[Row, ...]
+    tests: tuple[PairTest, ...]
+
+    def to_text(self) -> str:
+        """Return an aligned Markdown table with a line above and notes below."""
+        definition = "pooled" if self.headline_hd95 == "hd95" else "max"
+        header = ["run", "status", "gaze", "seeds", "Dice [95 % CI]", "sd seeds", "IoU", f"HD95 {self.unit}"]
+        header += [f"ASSD {self.unit}", "missed", "false alarms", "p (Holm)"]
+        lines = [header]
+        against_first = {test.second: test for test in self.tests if test.first == self.rows[0].label}
+        for row in self.rows:
+            dice, test = row.cells["dice"], against_first.get(row.label)
+            low, high = dice.ci95 or (math.nan, math.nan)
+            lines.append(
+                [
+                    row.label,
+                    row.status,
+                    row.gaze,
+                    str(len(row.seeds)),
+                    f"{_number(dice.mean, 3)} [{low:.3f}, {high:.3f}]",
+                    _number(dice.seed_sd, 3),
+                    _number(row.cells["iou"].mean, 3),
+                    _number(row.cells[self.headline_hd95].mean, 1),
+                    _number(row.cells["assd"].mean, 1),
+                    f"{row.missed:g}",
+                    f"{row.false_alarms:g}",
+                    "-" if test is None else _p_value(test.p_holm),
+                ]
+            )
+        notes = [
+            f"HD95 {definition}, over the cases that have both surfaces; missed and false alarms are means over seeds.",
+            f"p: paired Wilcoxon on the Dice of the same cases against '{self.rows[0].label}', Holm over "
+            f"{len(self.tests)} tests.",
+        ]
+        others = [test for test in self.tests if test.first != self.rows[0].label]
+        notes += [f"{t.second} against {t.first}: {t.difference:+.3f} Dice, p {_p_value(t.p_holm)}" for t in others]
+        if self.protocol == "legacy":
+            notes.append("legacy protocol: empty masks are scored as in released code, do not mix with other tables.")
+        kinds = {row.gaze for row in self.rows if row.gaze != "none"}
+        if len(kinds) > 1:
+            notes.append(f"rows differ in their gaze ({', '.join(sorted(kinds))}): they do not show which method wins.")
+        title = f"{self.dataset} {self.split}, {self.cases} {self.by}s, protocol {self.protocol}"
+        return "\n".join([title, "", *_markdown(lines), "", *notes])
+
+    def to_json(self) -> str:
+        """Return every number as JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One evaluated run."""
+
+    path: Path
+    seed: int
+    config: Mapping[str, Any]  # flat, without keys that change nothing
+    summary: Mapping[str, Any]
+    values: Mapping[str, npt.NDArray[np.float64]]  # metric -> (N,), mean over classes
+    case_ids: tuple[str, ...]
+
+
+def compare_runs(
+    runs: Sequence[Path],
+    split: str = "test",
+    *,
+    pairs: Literal["first", "all"] = "first",
+    samples: int = 10_000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare evaluated runs.
+
+    Args:
+        runs: Run folders; the first one's row is what the others are tested against.
+        split: The evaluated split, or ``<split>-legacy``, ``<split>-volume``.
+        pairs: Test each row against the first, or every pair.
+        samples: Bootstrap resamples.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        DataError: if a run is not evaluated on the split, is named twice, or was scored on other cases or by other
+            rules than the rest.
+    """
+    if not runs:
+        raise DataError("no run to compare; name run folders")
+    loaded = [_load(Path(run), split) for run in runs]
+    for other in loaded[1:]:
+        _check_same(loaded[0], other, split)
+    groups: dict[str, list[_Run]] = {}
+    for run in loaded:
+        groups.setdefault(json.dumps(run.config, sort_keys=True), []).append(run)
+    for members in groups.values():
+        _check_seeds(members)
+    labels = _labels([members[0] for members in groups.values()])
+    rows = tuple(_row(label, members, samples, seed) for label, members in zip(labels, groups.values(), strict=True))
+    dice = {label: _over_seeds(members, "dice") for label, members in zip(labels, groups.values(), strict=True)}
+    summary = loaded[0].summary
+    return Comparison(
+        dataset=str(summary["dataset"]),
+        split=split,
+        protocol=str(summary["protocol"]),
+        cases=len(loaded[0].case_ids),
+        by=str(summary["by"]),
+        unit=str(summary["unit"]),
+        headline_hd95=str(summary["headline_hd95"]),
+        rows=rows,
+        tests=_tests(dice, pairs),
+    )
+
+
+def _load(path: Path, split: str) -> _Run:
+    folder = RunFolder(path)
+    config = folder.config()
+    evaluation = folder.evaluation(split)
+    if not (evaluation / "summary.json").is_file():
+        plain, _, variant = split.partition("-")
+        option = {"": "", "legacy": " --legacy"}.get(variant, f" (variant {variant})")
+        raise DataError(f"{path}: no evaluation on '{split}'; run: gazeseg evaluate {path} --split {plain}{option}")
+    scores = read_cases(evaluation)
+    case_ids = tuple(sorted({score.case_id for score in scores}))
+    position = {case_id: index for index, case_id in enumerate(case_ids)}
+    class_count = max(score.class_index for score in scores)
+    tables = {metric: np.full((class_count, len(case_ids)), math.nan) for metric in METRICS}
+    for score in scores:
+        for metric, table in tables.items():
+            table[score.class_index - 1, position[score.case_id]] = getattr(score, metric)
+    flat = _flatten(config.model_dump(mode="json"))
+    return _Run(
+        path=path,
+        seed=config.train.seed,
+        config={key: value for key, value in flat.items() if key not in _NO_EFFECT},
+        summary=read_summary(evaluation),
+        values={metric: nan_mean(table) for metric, table in tables.items()},
+        case_ids=case_ids,
+    )
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            out |= _flatten(value, f"{prefix}{key}.")
+        else:
+            out[f"{prefix}{key}"] = value
+    return out
+
+
+def _check_same(first: _Run, other: _Run, split: str) -> None:
+    for key in _SHARED:
+        one, two = first.summary.get(key), other.summary.get(key)
+        if one != two:
+            raise DataError(
+                f"{other.path}: {key} is '{two}', but '{one}' in {first.path}; evaluate both by the same rules"
+            )
+    if first.summary["definitions"]["empty"] != other.summary["definitions"]["empty"]:
+        raise DataError(
+            f"{other.path}: scores empty masks otherwise than {first.path} (evaluate.both_empty); "
+            "evaluate both by the same rules"
+        )
+    differing = set(first.case_ids) ^ set(other.case_ids)
+    if differing:
+        raise DataError(
+            f"{other.path}: was scored on other cases than {first.path} ({len(differing)} are in one of the two only, "
+            f"e.g. '{min(differing)}'); evaluate both on the same split '{split}'"
+        )
+
+
+def _check_seeds(members: Sequence[_Run]) -> None:
+    """Two runs of one seed are one run counted twice."""
+    seen: dict[int, _Run] = {}
+    for run in members:
+        if run.seed in seen:
+            raise DataError(
+                f"{run.path}: has the configuration and seed ({run.seed}) of {seen[run.seed].path}; name one of the two"
+            )
+        seen[run.seed] = run
+
+
+def _labels(firsts: Sequence[_Run]) -> list[str]:
+    """Name each row by its method, and by the keys in which rows of one method differ."""
+    labels = []
+    for run in firsts:
+        method = str(run.config["method.name"])
+        rivals = [other for other in firsts if other.config["method.name"] == method]
+        keys = sorted({key for other in rivals for key in other.config})
+        differing = [key for key in keys if len({json.dumps(other.config.get(key)) for other in rivals}) > 1]
+        shown = [f"{key} {_short(run.config.get(key))}" for key in differing[:_LIMIT]]
+        if len(differing) > _LIMIT:
+            shown.append(f"and {len(differing) - _LIMIT} more keys; {run.path.name}")
+        labels.append(f"{method} ({', '.join(shown)})" if shown else method)
+    # beyond the limit two rows may read the same: the position tells them apart
+    return [f"{name} #{i + 1}" if labels.count(name) > 1 else name for i, name in enumerate(labels)]
+
+
+def _short(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _over_seeds(members: Sequence[_Run], metric: str) -> npt.NDArray[np.float64]:
+    return nan_mean(np.stack([run.values[metric] for run in members]))
+
+
+def _row(label: str, members: Sequence[_Run], samples: int, seed: int) -> Row:
+    cells = {}
+    for metric in METRICS:
+        values = _over_seeds(members, metric)
+        there = values[np.isfinite(values)]
+        per_run = [run.summary["mean"][metric]["mean"] for run in members]
+        cells[metric] = Cell(
+            mean=float(there.mean()) if len(there) else None,
+            seed_sd=_seed_sd(per_run),
+            ci95=bootstrap_ci(there, samples=samples, seed=seed) if len(there) else None,
+            n=len(there),
+        )
+    penalised = [run.summary["mean"]["hd95_penalised"]["mean"] for run in members]
+    known = [value for value in penalised if value is not None]
+    cells["hd95_penalised"] = Cell(
+        float(np.mean(known)) if known else None, _seed_sd(penalised), None, len(members[0].case_ids)
+    )
+    summary = members[0].summary
+    return Row(
+        label=label,
+        method=str(summary["method"]),
+        status=str(summary["status"]),
+        gaze=str(summary["gaze"]),
+        runs=tuple(str(run.path) for run in members),
+        seeds=tuple(run.seed for run in members),
+        cells=cells,
+        missed=float(np.mean([run.summary["mean"]["missed"] for run in members])),
+        false_alarms=float(np.mean([run.summary["mean"]["false_alarms"] for run in members])),
+    )
+
+
+def _seed_sd(per_run: Sequence[float | None]) -> float | None:
+    known = [value for value in per_run if value is not None]
+    return float(np.std(known, ddof=1)) if len(known) > 1 else None
+
+
+def _tests(dice: Mapping[str, npt.NDArray[np.float64]], pairs: Literal["first", "all"]) -> tuple[PairTest, ...]:
+    names = list(dice)
+    chosen = [(names[0], name) for name in names[1:]] if pairs == "first" else list(itertools.combinations(names, 2))
+    p_values = [paired_wilcoxon(dice[first], dice[second]) for first, second in chosen]
+    return tuple(
+        PairTest(first, second, float((dice[second] - dice[first]).mean()), p, adjusted)
+        for (first, second), p, adjusted in zip(chosen, p_values, holm(p_values), strict=True)
+    )
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of aligned cells with a rule below the first."""
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    rows = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines]
+    return [rows[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rows[1:]]
