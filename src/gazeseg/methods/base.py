@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from gazeseg.config import NetworkConfig, Section
+from gazeseg.errors import DataError
 from gazeseg.types import Batch
 
 
@@ -31,6 +32,18 @@ class StepOutput:
     logs: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
+def required(batch: Batch, name: str) -> Tensor:
+    """Return a field of the batch that a method cannot do without.
+
+    Raises:
+        DataError: if the field is absent.
+    """
+    value = getattr(batch, name)
+    if not isinstance(value, Tensor):
+        raise DataError(f"the batch has no '{name}'; a method gets the fields that its `needs` names")
+    return value
+
+
 class Method(nn.Module):
     """A way of learning a segmentation network from a :class:`~gazeseg.types.Batch`.
 
@@ -42,6 +55,8 @@ class Method(nn.Module):
     Config: ClassVar[type[BaseModel]] = Section  # its fields are the keys under ``method:``
     needs: ClassVar[frozenset[str]]  # Batch fields beyond ids and image; the trainer loads nothing else
     reference: ClassVar[Reference]
+
+    config: BaseModel  # resolved: no key left to a profile
 
     def __init__(
         self, config: BaseModel, *, network: NetworkConfig, in_channels: int, num_classes: int, levels: int, seed: int
@@ -57,6 +72,7 @@ class Method(nn.Module):
             seed: Seed of the initial weights.
         """
         super().__init__()
+        self.config = config
         self.num_classes = num_classes
 
     def training_step(self, batch: Batch, step: int) -> StepOutput:

@@ -1,1 +1,41 @@
-"""Networks: no loss, no file access."""
+"""Networks: no loss, no file access. Which one learns is a choice apart from the method."""
+
+from __future__ import annotations
+
+import torch
+
+from gazeseg.config import NetworkConfig
+from gazeseg.nets.base import SegmentationNet
+from gazeseg.nets.basic_unet import basic_unet
+from gazeseg.nets.efficientnet import efficientnet_lite0
+from gazeseg.nets.small_unet import small_unet
+
+__all__ = ["SegmentationNet", "build_network"]
+
+
+def build_network(config: NetworkConfig, *, in_channels: int, num_classes: int, seed: int) -> SegmentationNet:
+    """Build the configured network with initial weights that depend on ``seed`` alone.
+
+    The global random state of torch is left as it was.
+
+    Args:
+        config: Name, widths and whether to start from ImageNet.
+        in_channels: Channels of the image, 1 or 3.
+        num_classes: Classes including background; two classes give one foreground logit.
+        seed: Seed of the initial weights.
+
+    Raises:
+        ConfigError: for widths that do not fit the network.
+        MissingDependencyError: if the weights of a pretrained encoder are not installed.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # the CPU's alone: torch.manual_seed would touch GPUs as well
+        if config.name == "efficientnet_lite0":
+            return efficientnet_lite0(
+                in_channels=in_channels,
+                num_classes=num_classes,
+                widths=config.features,
+                pretrained=config.pretrained,
+            )
+        build = {"basic_unet": basic_unet, "small_unet": small_unet}[config.name]
+        return build(in_channels=in_channels, num_classes=num_classes, widths=config.features)

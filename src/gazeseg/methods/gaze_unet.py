@@ -1,0 +1,75 @@
+"""One network on one gaze mask, the plainest use of gaze."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from gazeseg.config import NetworkConfig, Section
+from gazeseg.errors import ConfigError
+from gazeseg.losses import partial_cross_entropy, partial_dice_loss, probabilities
+from gazeseg.methods.base import Method, Reference, StepOutput, required
+from gazeseg.nets import build_network
+from gazeseg.types import Batch
+
+
+class GazeUNetConfig(Section):
+    """Which pseudo-mask, and which loss."""
+
+    level: int = Field(0, ge=0)  # index into pseudo.thresholds
+    loss: Literal["bce", "bce_dice"] = "bce"  # the published baseline has no Dice term
+
+
+class GazeUNet(Method):
+    """Cross-entropy on the gaze map cut at one threshold.
+
+    With ``pseudo.source`` it is the baseline on the CRF map or on the plain heatmap.
+    """
+
+    name = "gaze_unet"
+    summary = "learn from one gaze mask: cross-entropy, Dice on request"
+    Config = GazeUNetConfig
+    needs = frozenset({"pseudo"})
+    reference = Reference(
+        title="Weakly-supervised Medical Image Segmentation with Gaze Annotations (single-level baseline)",
+        venue="MICCAI 2024",
+        url="https://arxiv.org/abs/2407.07406",
+        status="baseline",
+    )
+
+    config: GazeUNetConfig
+
+    def __init__(
+        self,
+        config: GazeUNetConfig,
+        *,
+        network: NetworkConfig,
+        in_channels: int,
+        num_classes: int,
+        levels: int,
+        seed: int,
+    ) -> None:
+        super().__init__(
+            config, network=network, in_channels=in_channels, num_classes=num_classes, levels=levels, seed=seed
+        )
+        if config.level >= levels:
+            raise ConfigError(
+                f"method.level is {config.level}, but there are {levels} levels (numbered from 0); "
+                "lower it or add thresholds to pseudo.thresholds"
+            )
+        self.network = build_network(network, in_channels=in_channels, num_classes=num_classes, seed=seed)
+
+    def training_step(self, batch: Batch, step: int) -> StepOutput:
+        """Compare the prediction with one level of ``batch.pseudo``."""
+        target = required(batch, "pseudo")[:, self.config.level]
+        logits = self.network(batch.image)
+        losses = {"bce": partial_cross_entropy(logits, target)}
+        if self.config.loss == "bce_dice":
+            losses["dice"] = partial_dice_loss(logits, target)
+        return StepOutput(losses)
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Map images (B, C, H, W) to probabilities (B, K, H, W)."""
+        return probabilities(self.network(images), self.num_classes)

@@ -1,0 +1,37 @@
+"""The U-Net of GazeMedSeg: MONAI's BasicUNet with group normalisation.
+
+Zhong et al., MICCAI 2024, arXiv 2407.07406, use the widths (64, 128, 256, 512, 1024) and 128 features in front of the
+classifier, GroupNorm with four groups and LeakyReLU(0.1). The features come out of a pointwise convolution without
+activation. That makes 31,351,361 parameters for RGB images and one logit; the released network counts 33,024 more, in
+a projection head that it never uses.
+"""
+
+from __future__ import annotations
+
+from monai.networks.nets.basic_unet import BasicUNet
+
+from gazeseg.errors import ConfigError
+from gazeseg.nets.base import SegmentationNet
+
+WIDTHS = (64, 128, 256, 512, 1024, 128)  # five encoder levels, then the features
+GROUPS = 4
+
+
+def basic_unet(*, in_channels: int, num_classes: int, widths: tuple[int, ...] | None = None) -> SegmentationNet:
+    """Build the network; sides that are not multiples of 16 are padded inside by MONAI.
+
+    Raises:
+        ConfigError: unless ``widths`` are six multiples of 4.
+    """
+    widths = widths or WIDTHS
+    if len(widths) != 6 or any(width % GROUPS or width <= 0 for width in widths):
+        raise ConfigError(f"network.features of basic_unet must be six multiples of {GROUPS}, got {list(widths)}")
+    body = BasicUNet(
+        spatial_dims=2,
+        in_channels=in_channels,
+        out_channels=widths[-1],
+        features=widths,
+        act=("LeakyReLU", {"negative_slope": 0.1, "inplace": True}),
+        norm=("group", {"num_groups": GROUPS}),
+    )
+    return SegmentationNet("basic_unet", body, width=widths[-1], num_classes=num_classes, min_side=16)
