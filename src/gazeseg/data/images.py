@@ -148,7 +148,7 @@ def write_map(path: Path, values: npt.NDArray[np.floating]) -> None:
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 1):
         raise DataError(f"{path}: a soft map needs values in [0, 1], got {low:g}..{high:g}")
-    _write_png(path, np.rint(values * 65535.0).astype(np.uint16))
+    _save_png(path, Image.fromarray(np.rint(values * 65535.0).astype(np.uint16)))
 
 
 def write_image(path: Path, pixels: UInt8Array) -> None:
@@ -157,7 +157,7 @@ def write_image(path: Path, pixels: UInt8Array) -> None:
     Raises:
         DataError: if the file cannot be written.
     """
-    _write_png(path, pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
+    _save_png(path, Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels))
 
 
 def read_indexed(path: Path) -> UInt8Array:
@@ -183,6 +183,34 @@ def write_indexed(path: Path, labels: UInt8Array, colours: Mapping[int, tuple[in
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", compress_level=1, optimize=False, bits=8)
     write_bytes(path, buffer.getvalue())
+
+
+def read_indexed(path: Path) -> UInt8Array:
+    """Read what :func:`write_indexed` wrote: the stored values, uint8 (H, W).
+
+    Raises:
+        DataError: if the file cannot be read or has several channels.
+    """
+    image = _decode(path, "")
+    if image.mode not in ("P", "L"):
+        raise DataError(f"{path}: not an indexed image; make the folder that it lies in again")
+    return np.asarray(image)
+
+
+def write_indexed(path: Path, values: UInt8Array, palette: Mapping[int, tuple[int, int, int]]) -> None:
+    """Write labels (H, W) as an indexed PNG: stored values are the labels, viewers show the colours. Atomic.
+
+    Args:
+        path: Where to.
+        values: uint8 labels.
+        palette: RGB, 0..255, of some labels; the others are shown as their own grey.
+
+    Raises:
+        DataError: if the file cannot be written.
+    """
+    image = Image.fromarray(values)
+    image.putpalette([channel for label in range(256) for channel in palette.get(label, (label,) * 3)])
+    _save_png(path, image)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -314,9 +342,9 @@ def _is_ignoring(present: npt.NDArray[np.int64]) -> bool:
     return {1, IGNORE} <= set(present.tolist()) <= {0, 1, IGNORE}
 
 
-def _write_png(path: Path, pixels: npt.NDArray[np.unsignedinteger]) -> None:
+def _save_png(path: Path, image: Image.Image) -> None:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=1)  # 1: three times faster, 3 % larger
+    image.save(buffer, format="PNG", compress_level=1)  # 1: three times faster, 3 % larger
     write_bytes(path, buffer.getvalue())
 
 
