@@ -161,31 +161,6 @@ def write_image(path: Path, pixels: UInt8Array) -> None:
 
 
 def read_indexed(path: Path) -> UInt8Array:
-    """Read what :func:`write_indexed` wrote: uint8 (H, W).
-
-    Raises:
-        DataError: if the file cannot be read.
-    """
-    return np.asarray(_decode(path, ""), dtype=np.uint8)
-
-
-def write_indexed(path: Path, labels: UInt8Array, colours: Mapping[int, tuple[int, int, int]]) -> None:
-    """Write labels (H, W) as a PNG whose pixels are the labels and whose palette lets a person see them; atomic.
-
-    Raises:
-        DataError: if the file cannot be written.
-    """
-    palette = [0] * 768
-    for label, colour in colours.items():
-        palette[3 * label : 3 * label + 3] = colour
-    image = Image.fromarray(labels).convert("L")
-    image.putpalette(palette)  # turns L into P; the stored values stay
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", compress_level=1, optimize=False, bits=8)
-    write_bytes(path, buffer.getvalue())
-
-
-def read_indexed(path: Path) -> UInt8Array:
     """Read what :func:`write_indexed` wrote: the stored values, uint8 (H, W).
 
     Raises:
@@ -327,7 +302,7 @@ def _label_values(image: Image.Image, *, indexed: bool) -> npt.NDArray[np.int64]
     if image.mode == "P":
         indices, luma = np.asarray(image), np.asarray(image.convert("L"))
         # a black and white palette may start with white, a coloured one numbers the classes
-        keep = indexed or (indices.max() <= 1 and not np.isin(luma, (0, 255)).all())
+        keep = indexed or (np.isin(indices, (0, 1, IGNORE)).all() and not np.isin(luma, (0, 255)).all())
         return (indices if keep else luma).astype(np.int64)
     if image.mode == "F" or image.mode == "1" or image.mode.startswith("I"):
         return np.asarray(image).astype(np.int64)
