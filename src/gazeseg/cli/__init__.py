@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 from cyclopts.exceptions import UnknownCommandError
 
 from gazeseg import __version__
@@ -42,9 +42,19 @@ First steps: `gazeseg demo` shows the whole way on generated images. With your o
 
 def make_app() -> App:
     """Return the application with its verbs in the order in which they are used."""
-    app = App(name="gazeseg", help=HELP, help_format="markdown", version=f"gazeseg {__version__}")
+    app = App(
+        name="gazeseg",
+        help=HELP,
+        help_format="markdown",
+        version=f"gazeseg {__version__}",
+        default_parameter=Parameter(negative=()),  # --copy, but no --no-copy
+    )
     for order, (name, verb) in enumerate(VERBS.items()):
-        app.command(verb, name=name, sort_key=order)
+        if isinstance(verb, App):
+            verb.sort_key = order
+            app.command(verb, name=name)
+        else:
+            app.command(verb, name=name, sort_key=order)
     return app
 
 
@@ -54,9 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         make_app()(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except UnknownCommandError:
+        if tokens[0] == "import":
+            data_sets = [name for name in import_.app if not name.startswith("-")]
+            return _fail(f"unknown data set '{tokens[1]}'{suggest(tokens[1], data_sets)}")
         return _fail(f"unknown verb '{tokens[0]}'{suggest(tokens[0], VERBS)}")
     except CycloptsError as error:
-        return _fail(f"{' '.join(str(error).split())} (gazeseg {tokens[0]} --help shows an example)")
+        verb = " ".join(error.command_chain or ())
+        return _fail(f"{' '.join(str(error).split())} (gazeseg {verb} --help shows an example)")
     except GazeSegError as error:
         return _fail(str(error))
     except OSError as error:

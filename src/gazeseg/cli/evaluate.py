@@ -20,7 +20,9 @@ def evaluate(
 ) -> None:
     """Score a run on a split, or a folder of masks against a folder of true masks.
 
-    Examples: `gazeseg evaluate runs/gms --split test` and `gazeseg evaluate --predictions masks --truth truth --out scores`
+    Example: `gazeseg evaluate runs/gms --split test`
+
+    Example: `gazeseg evaluate --predictions masks --truth truth --out scores`
 
     Writes `cases.csv`, a row a case and class, and `summary.json`.
 

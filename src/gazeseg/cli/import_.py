@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 if TYPE_CHECKING:
     from gazeseg.data.dataset import Dataset
@@ -86,7 +86,7 @@ def folder(
     gaze: Path | None = None,
     splits: Path | None = None,
     patients: Path | None = None,
-    classes: list[str] | None = None,
+    classes: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     copy: bool = False,
 ) -> None:
     """Your own images, with what else you have.

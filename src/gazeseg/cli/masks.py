@@ -17,6 +17,7 @@ def masks(dataset: Path, /, *keys: Overrides, out: Path | None = None, jobs: int
 
     Args:
         dataset: The data set folder.
+        *keys: Configuration keys of the sections maps, crf, pseudo and partial.
         out: Where the maps go; by default `DS/pseudo`.
         jobs: Parallel workers; by default one a core.
     """

@@ -22,6 +22,7 @@ def train(
     The run folder holds the resolved configuration: `gazeseg train --config RUN/config.yaml --out NEW` repeats the run.
 
     Args:
+        *keys: Configuration keys.
         out: The run folder to make.
         method: A name that `gazeseg methods` lists.
         data: The data set folder.

@@ -1,0 +1,71 @@
+"""The PNG sheets that ``gazeseg check`` and ``gazeseg masks`` leave beside the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gazeseg.data.dataset import Case, Dataset
+from gazeseg.data.pseudo import PseudoFolder
+from gazeseg.report.overlays import Panel, overlay_sheet
+from gazeseg.types import IGNORE, UInt8Array
+
+PANELS = 12
+
+
+def check_sheet(dataset: Dataset, path: Path) -> Path:
+    """Draw scanpath and truth over twelve cases, evenly spaced through the data set."""
+    panels = [
+        Panel(
+            image=_picture(dataset, case),
+            title=case.case_id,
+            fixations=dataset.fixations[case.case_id],
+            contours=_truth(dataset, case),
+        )
+        for case in _spread(dataset.cases)
+    ]
+    return overlay_sheet(panels, path, title=f"{dataset.info.name}: {_gaze(dataset)}")
+
+
+def masks_sheet(dataset: Dataset, folder: PseudoFolder, path: Path) -> Path:
+    """Draw heatmap, pseudo-mask levels and truth over twelve cases that have gaze."""
+    panels = []
+    for case in _spread([case for case in dataset.cases if folder.file("heatmap", case.case_id).is_file()]):
+        levels = folder.levels(case.case_id).astype(bool)
+        pseudo = {f"pseudo {t:g}": level for t, level in zip(folder.thresholds, levels, strict=True)}
+        panels.append(
+            Panel(
+                image=_picture(dataset, case),
+                title=case.case_id,
+                heat=folder.heatmap(case.case_id),
+                contours={**pseudo, **_truth(dataset, case)},
+            )
+        )
+    return overlay_sheet(panels, path, title=f"{dataset.info.name}: pseudo-masks from {_gaze(dataset)}")
+
+
+def _spread(cases: Sequence[Case]) -> list[Case]:
+    chosen = np.unique(np.linspace(0, len(cases) - 1, min(PANELS, len(cases))).round().astype(int))
+    return [cases[index] for index in chosen]
+
+
+def _picture(dataset: Dataset, case: Case) -> UInt8Array:
+    """The image, or a grey field where the data set has gaze and masks only."""
+    return dataset.image(case) if case.image is not None else np.full((*case.size, 1), 60, np.uint8)
+
+
+def _truth(dataset: Dataset, case: Case) -> dict[str, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
+    if case.mask is None:
+        return {}
+    mask = dataset.mask(case)
+    return {"truth": (mask > 0) & (mask != IGNORE)}
+
+
+def _gaze(dataset: Dataset) -> str:
+    return {
+        "recorded": "recorded gaze",
+        "simulated": "simulated gaze (uses ground truth)",
+        "none": "no gaze",
+    }[dataset.info.gaze.kind]
