@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,9 @@ class RunFolder:
 
     ::
 
-
-    config.yaml  task.json  environment.json  metrics.jsonl  curves.png
-    checkpoints/step-001000/{model.safetensors,state.pt}   checkpoints/{last,best}: text files naming such a folder
-    evaluation/<split>/{cases.csv,summary.json,predictions/<case>.png}
+        config.yaml  task.json  environment.json  metrics.jsonl  curves.png
+        checkpoints/step-001000/{model.safetensors,state.pt}   checkpoints/{last,best}: text files naming such a folder
+        evaluation/<split>/{cases.csv,summary.json,predictions/<case>.png}
     """
 
     path: Path
@@ -124,3 +124,30 @@ class RunFolder:
         if not isinstance(document, dict):
             raise DataError(f"{path}: expected an object; train the run again")
         return document
+
+
+def write_flushed(path: Path, content: bytes) -> None:
+    """Write a file and wait until the disk has it."""
+    with path.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def flush_folder(path: Path) -> None:
+    """Wait until the disk has the folder's entries, renames included; nothing on systems that cannot."""
+    if os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file in one step: whoever reads it sees the old content or the new, never half of one."""
+    temporary = path.with_name(f".{path.name}.writing")
+    write_flushed(temporary, content)
+    temporary.replace(path)
+    flush_folder(path.parent)
