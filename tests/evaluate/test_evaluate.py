@@ -238,6 +238,7 @@ def test_folders_are_matched_by_name(tmp_path):
     summary = read_summary(out)
     assert (summary["mean"]["missed"], summary["unit"]) == (1, "mm")
     text = describe(out)
+    assert text.startswith("truth, 3 cases, method pred, protocol gazeseg\n")
     assert "missed 1" in text
     assert f"{math.hypot(60, 68):.1f}" not in text  # the penalised mean, not the diagonal itself
 

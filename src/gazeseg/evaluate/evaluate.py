@@ -223,10 +223,13 @@ def describe(folder: Path) -> str:
     summary = read_summary(folder)
     hd95, unit = summary["headline_hd95"], summary["unit"]
     definition = "pooled" if hd95 == "hd95" else "max"
-    lines = [
-        f"{summary['dataset']} {summary['split']}: {summary['cases']} {summary['by']}s, method {summary['method']}, "
-        f"gaze {summary['gaze']}, select {summary['select']}, protocol {summary['protocol']}"
+    what = [
+        f"{summary['dataset']} {summary['split']}".removesuffix(" none"),
+        f"{summary['cases']} {summary['by']}s",
+        *(f"{key} {summary[key]}" for key in ("method", "gaze", "select") if summary[key] != "unknown"),
+        f"protocol {summary['protocol']}",
     ]
+    lines = [", ".join(what)]
     rows = dict(summary["classes"])
     if len(rows) > 1:
         rows["mean"] = summary["mean"]
