@@ -144,6 +144,7 @@ def test_text_is_an_aligned_table_and_json_holds_every_number(tmp_path):
     assert len(lines) == 4
     assert len({len(line) for line in lines}) == 1
     assert "HD95 pooled" in text
+    assert "HD95 penalised px" in lines[0]
     assert f"{table.rows[1].cells['dice'].mean:.3f}" in lines[3]
     document = json.loads(table.to_json())
     assert document["rows"][1]["cells"]["dice"]["mean"] == table.rows[1].cells["dice"].mean
