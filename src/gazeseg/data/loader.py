@@ -1,0 +1,329 @@
+"""Batches from a :class:`~gazeseg.data.cache.Store`: random ones for training, ordered ones for validation.
+
+A training batch is a pure function of (seed, step). Which cases it holds and how they are transformed is drawn from
+``np.random.default_rng([seed, ..., step])``, so a resumed run needs no loader state and gets the batches it would have
+had.
+
+With ``resident`` and a GPU, the uint8 arrays live on that device; picking, augmenting and thresholding then happen
+there, and the host never waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from gazeseg.config import DataConfig, PartialConfig, PseudoConfig
+from gazeseg.console import warn
+from gazeseg.data.cache import Store
+from gazeseg.data.transforms import (
+    Normalise,
+    TransformParams,
+    flip_pixels,
+    move_pixels,
+    move_points,
+    normalise,
+    recolour,
+    resolve_normalise,
+    sample_transforms,
+    send,
+    standardise,
+    to_planes,
+)
+from gazeseg.errors import ConfigError, suggest
+from gazeseg.types import IGNORE, Batch, Fixations, FloatArray, UInt8Array
+
+KNOWN_NEEDS: Final = frozenset({"labelled", "mask", "weak", "pseudo", "gaze_map", "track", "track_length"})
+LABELLED_SEED: Final = 0  # not the run's: every seed and method sees the masks of the same patients
+ORDER, TRANSFORM = 0, 1  # streams of random numbers below one seed
+RESIDENT_SHARE: Final = 0.5  # of the free device memory; the rest is for the network
+TIE: Final = 1e-3  # of 255: keeps a map that equals a threshold on its side of it, whatever the interpolation rounds
+
+Rows = npt.NDArray[np.int64]
+
+
+def store_fields(needs: Iterable[str], pseudo: PseudoConfig) -> frozenset[str]:
+    """Return the fields of :func:`~gazeseg.data.cache.open_store` from which a method's ``needs`` are made.
+
+    Raises:
+        ConfigError: for a need that no loader can meet.
+
+    Example:
+        >>> sorted(store_fields({"pseudo", "weak"}, PseudoConfig()))
+        ['crf', 'heatmap']
+    """
+    wanted = frozenset(needs)
+    for unknown in sorted(wanted - KNOWN_NEEDS):
+        raise ConfigError(
+            f"the method needs '{unknown}', which the loader does not give{suggest(unknown, KNOWN_NEEDS)}"
+        )
+    fields = wanted & {"mask"}
+    if wanted & {"weak", "gaze_map"}:
+        fields |= {"heatmap"}
+    if "pseudo" in wanted:
+        fields |= {"levels" if pseudo.threshold_at == "native" else pseudo.source}
+    return fields
+
+
+class TrainLoader:
+    """Random, augmented batches.
+
+    Cases come as one endless stream of permutations, cut into batches: every case once an epoch, no tail dropped, and a
+    batch larger than the data set simply spans several epochs.
+
+    A case without gaze on its image contributes nothing: ``pseudo`` and ``weak`` are 255, ``gaze_map`` is 0 and
+    ``track_length`` 0. Fixations off the image are left out of ``track``, as the heatmap leaves them out. The part of a
+    rotated or shrunk image where nothing was is 255 in every target.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        data: DataConfig,
+        pseudo: PseudoConfig,
+        partial: PartialConfig,
+        needs: Iterable[str],
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        resident: bool = True,
+    ) -> None:
+        """Prepare batches.
+
+        Args:
+            store: Decoded arrays with the fields that :func:`store_fields` names.
+            data: Augmentation, normalisation, and the share of patients whose masks may be seen.
+            pseudo: How soft maps become levels; ``thresholds`` must be filled in if ``pseudo`` is needed.
+            partial: How the heatmap becomes the ternary target ``weak``.
+            needs: Fields of the batch beyond ids, image and labelled.
+            batch_size: Cases a batch.
+            seed: Decides order and transforms.
+            device: Where batches are made.
+            resident: Keep the uint8 arrays on that device if it is a GPU and they fit in half its free memory.
+
+        Raises:
+            ConfigError: if a need cannot be met or the normalisation does not fit the images.
+        """
+        self.needs = frozenset(needs)
+        self.fields = store_fields(self.needs, pseudo)
+        for field in sorted(self.fields):
+            if getattr(store, field) is None:
+                raise ConfigError(f"the store was opened without '{field}', which {', '.join(sorted(self.needs))} need")
+        if "pseudo" in self.needs and pseudo.thresholds is None:
+            raise ConfigError("pseudo.thresholds are not filled in; give them as --pseudo.thresholds 0.5,0.3")
+        if "weak" in self.needs and not partial.tau_b < partial.tau_f:
+            raise ConfigError(f"partial.tau_b {partial.tau_b:g} must be below partial.tau_f {partial.tau_f:g}")
+        self.store = store
+        self.data = data
+        self.pseudo = pseudo
+        self.partial = partial
+        self.batch_size = batch_size
+        self.seed = seed
+        self.device = torch.device(device)
+        self._kind: Normalise = resolve_normalise(data.normalise, store.channels)
+        self._ids = np.array(store.ids, dtype=object)
+        self._labelled = labelled_rows(store, data.labelled)
+        if "mask" in self.needs:
+            self._labelled &= np.array([case.mask is not None for case in store.cases])
+        self._gazed = np.array([bool(fixations.on_image.any()) for fixations in store.fixations])
+        self._tracks = [_network_track(f, store.size) for f in store.fixations] if self._wants_track else []
+        self._orders: dict[int, Rows] = {}
+        self._host: dict[str, UInt8Array] = {name: getattr(store, name) for name in ("image", *sorted(self.fields))}
+        self._resident = self._upload() if resident and self.device.type == "cuda" else None
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of one step, from 0; the same for the same seed and step, whatever was asked before."""
+        rows = self._rows(step)
+        rng = np.random.default_rng([self.seed, TRANSFORM, step])
+        params = sample_transforms(self.data.augment, len(rows), rng)
+        pixels, inside = self._transformed(self._gather(rows), params)
+        gazed, labelled = self._gazed[rows], self._labelled[rows]
+
+        mask = weak = pseudo = gaze_map = None
+        if "mask" in self.needs:
+            mask = _ignore(pixels["mask"].long(), self._send_if_any(~labelled), None)
+        silent = self._send_if_any(~gazed)
+        if "pseudo" in self.needs:
+            pseudo = _ignore(self._levels(pixels), silent, inside)
+        if "weak" in self.needs:
+            weak = _ignore(self._ternary(pixels["heatmap"]), silent, inside)
+        if "gaze_map" in self.needs:
+            gaze_map = (pixels["heatmap"].float() / 255).clamp_(0, 1).unsqueeze(1)
+        track = length = None
+        if self._wants_track:
+            track, length = self._track(rows, params)
+        return Batch(
+            ids=tuple(self._ids[rows]),
+            image=pixels["image"],
+            labelled=send(labelled, self.device),
+            mask=mask,
+            weak=weak,
+            pseudo=pseudo,
+            gaze_map=gaze_map,
+            track=track,
+            track_length=length,
+        )
+
+    @property
+    def _wants_track(self) -> bool:
+        return bool(self.needs & {"track", "track_length"})
+
+    def _rows(self, step: int) -> Rows:
+        """Cut step's share out of the stream of permutations."""
+        count = len(self.store)
+        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs, places = np.divmod(positions, count)
+        rows = np.empty(self.batch_size, dtype=np.int64)
+        for epoch in np.unique(epochs).tolist():
+            chosen = epochs == epoch
+            rows[chosen] = self._order(epoch)[places[chosen]]
+        return rows
+
+    def _order(self, epoch: int) -> Rows:
+        if epoch not in self._orders:
+            if len(self._orders) > 1:
+                self._orders.clear()  # only a memory of what can be drawn again
+            self._orders[epoch] = np.random.default_rng([self.seed, ORDER, epoch]).permutation(len(self.store))
+        return self._orders[epoch]
+
+    def _upload(self) -> dict[str, Tensor] | None:
+        needed = sum(array.nbytes for array in self._host.values())
+        free = torch.cuda.mem_get_info(self.device)[0]
+        if needed > RESIDENT_SHARE * free:
+            warn(
+                f"{needed / 2**30:.1f} GiB of images are more than half of the {free / 2**30:.1f} GiB free on the GPU; "
+                "batches are made from the cache on disk instead"
+            )
+            return None
+        return {name: torch.from_numpy(array.copy()).to(self.device) for name, array in self._host.items()}
+
+    def _gather(self, rows: Rows) -> dict[str, Tensor]:
+        """Return the stored uint8 arrays of some cases on the device."""
+        if self._resident is None:
+            return {name: send(array[rows], self.device) for name, array in self._host.items()}
+        index = send(rows, self.device)
+        return {name: array.index_select(0, index) for name, array in self._resident.items()}
+
+    def _transformed(
+        self, pixels: Mapping[str, Tensor], params: TransformParams
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Augment: image to normalised (B, C, H, W); maps stay in 0..255; also where the image is, None: everywhere."""
+        out = dict(pixels)
+        if not params.resamples:
+            for name, array in out.items():
+                out[name] = flip_pixels(array, params, height_dim=array.ndim - (3 if name == "image" else 2))
+        image = to_planes(out["image"])
+        if params.recolours:
+            image = recolour(image, params)
+        out["image"] = standardise(image, self._kind)
+        if not params.resamples:
+            return out, None
+
+        soft = [name for name in ("heatmap", "crf") if name in out]
+        hard = [name for name in ("mask", "levels") if name in out]
+        maps = torch.stack([out[name].float() for name in soft], dim=1) if soft else None
+        planes = [out[name].unsqueeze(1) if name == "mask" else out[name] for name in hard]
+        warped = move_pixels(out["image"], maps, torch.cat(planes, dim=1) if planes else None, params)
+        out["image"] = warped.image.contiguous()
+        if warped.maps is not None:
+            out.update(zip(soft, warped.maps.unbind(1), strict=True))
+        if warped.labels is not None:
+            out.update(zip(hard, torch.split(warped.labels, [plane.shape[1] for plane in planes], dim=1), strict=True))
+            if "mask" in out:
+                out["mask"] = out["mask"].squeeze(1)
+        return out, warped.inside.squeeze(1)
+
+    def _levels(self, pixels: Mapping[str, Tensor]) -> Tensor:
+        """Return (B, L, H, W) int64 of 0 and 1."""
+        if self.pseudo.threshold_at == "native":
+            return pixels["levels"].long()
+        soft = pixels[self.pseudo.source]
+        return torch.stack([(soft >= 255 * t - TIE).long() for t in self.pseudo.thresholds or ()], dim=1)
+
+    def _ternary(self, heat: Tensor) -> Tensor:
+        """Return (B, H, W) int64 of 0, 1 and 255: GNAN's target, as :func:`gazeseg.supervision.levels.ternary`."""
+        foreground = heat >= 255 * self.partial.tau_f - TIE
+        between = (heat > 255 * self.partial.tau_b + TIE).logical_and_(~foreground)
+        return foreground.long().masked_fill_(between, IGNORE)
+
+    def _track(self, rows: Rows, params: TransformParams) -> tuple[Tensor, Tensor]:
+        """Return (B, N, 4) float32 and (B,) int64; N is the longest of the batch, at least 1."""
+        tracks = [self._tracks[row] for row in rows]
+        lengths = np.array([len(track) for track in tracks], dtype=np.int64)
+        padded = np.zeros((len(rows), max(1, int(lengths.max())), 4))
+        for b, track in enumerate(tracks):
+            padded[b, : len(track)] = track
+        padded[..., 0], padded[..., 1] = move_points(padded[..., 0], padded[..., 1], params, self.store.size)
+        padded[np.arange(padded.shape[1]) >= lengths[:, None]] = 0
+        return send(padded.astype(np.float32), self.device), send(lengths, self.device)
+
+    def _send_if_any(self, flags: npt.NDArray[np.bool_]) -> Tensor | None:
+        return send(flags, self.device) if flags.any() else None
+
+
+def batches(
+    store: Store, size: int, device: torch.device | str = "cpu", *, kind: Normalise = "auto"
+) -> Iterator[Batch]:
+    """Yield every case once in stored order, not augmented: for validation.
+
+    ``mask`` is there if the store has masks; 255 throughout, and ``labelled`` False, for a case without one.
+
+    Args:
+        store: Decoded arrays.
+        size: Cases a batch; the last one may be smaller.
+        device: Where the batches are wanted.
+        kind: ``data.normalise`` of the run.
+    """
+    target = torch.device(device)
+    for start in range(0, len(store), size):
+        part = slice(start, start + size)
+        labelled = np.array([case.mask is not None for case in store.cases[part]])
+        yield Batch(
+            ids=store.ids[part],
+            image=normalise(send(store.image[part].copy(), target), kind),
+            labelled=send(labelled, target),
+            mask=None if store.mask is None else send(store.mask[part].copy(), target).long(),
+        )
+
+
+def labelled_rows(store: Store, share: float) -> npt.NDArray[np.bool_]:
+    """Return (N,) True for the cases of a fixed ``share`` of the patients, at least one patient.
+
+    Whole patients in one fixed random order, so that a smaller share lies within a larger one.
+    """
+    patients = sorted({case.patient_id for case in store.cases})
+    order = np.random.default_rng(LABELLED_SEED).permutation(len(patients))
+    chosen = {patients[i] for i in order[: max(1, round(share * len(patients)))]}
+    return np.array([case.patient_id in chosen for case in store.cases])
+
+
+def _network_track(fixations: Fixations, size: tuple[int, int]) -> FloatArray:
+    """Return (K, 4): x_px, y_px of the network-size image, onset_s, duration_s of the fixations on the image."""
+    kept = fixations.on_image
+    height, width = fixations.image_size
+    track: FloatArray = np.stack(
+        [
+            (fixations.x_px[kept] + 0.5) * size[1] / width - 0.5,  # a pixel centre at integers is half a pixel in
+            (fixations.y_px[kept] + 0.5) * size[0] / height - 0.5,
+            fixations.onset_ms[kept] / 1000,
+            fixations.duration_ms[kept] / 1000,
+        ],
+        axis=1,
+    )
+    return track
+
+
+def _ignore(target: Tensor, samples: Tensor | None, inside: Tensor | None) -> Tensor:
+    """Set 255 in whole samples (B,) and outside the image (B, H, W); ``target`` is (B, H, W) or (B, L, H, W)."""
+    if samples is not None:
+        target = target.masked_fill_(samples.reshape(-1, *(1,) * (target.ndim - 1)), IGNORE)
+    if inside is not None:
+        outside = ~inside if target.ndim == 3 else ~inside.unsqueeze(1)
+        target = target.masked_fill_(outside, IGNORE)
+    return target
