@@ -116,8 +116,8 @@ class Comparison:
                 ]
             )
         notes = [
-            f"HD95 {definition} and ASSD: over the cases that have both surfaces. Penalised: the image diagonal where one "
-            "is missing, so that an empty mask never helps; judge by this one. Missed, false alarms: means over seeds.",
+            f"HD95 {definition} and ASSD: over the cases that have both surfaces. Penalised: the image diagonal where "
+            "one is missing, so that an empty mask never helps; judge by this one. Counts are means over seeds.",
             f"p: paired Wilcoxon on the Dice of the same cases against '{self.rows[0].label}', Holm over "
             f"{len(self.tests)} tests.",
         ]
