@@ -26,6 +26,7 @@ from gazeseg.data.images import read_image, read_mask
 from gazeseg.data.layout import copy_files, read_cases, resolve_root, staging, write_tables
 from gazeseg.data.schema import FORMAT, Case, DatasetInfo, GazeInfo, Roots, near_miss, no_fixations
 from gazeseg.errors import DataError, suggest
+from gazeseg.gaze.io.table import read_fixation_table
 from gazeseg.types import Fixations, Split, UInt8Array
 
 __all__ = ["Case", "Dataset", "DatasetInfo", "GazeInfo", "Roots", "write_dataset"]
@@ -56,12 +57,11 @@ class Dataset:
         if version != FORMAT:
             raise DataError(f"{file}: format {version}, but this version reads format {FORMAT}; update gazeseg")
         info = build(DatasetInfo, values, str(file))
-        images, images_there = resolve_root(root, info.roots.images, info.roots.images_relative)
-        masks = None
-        if info.roots.masks is not None:  # a vanished folder of masks only matters to those who read one
-            masks, _ = resolve_root(root, info.roots.masks, info.roots.masks_relative)
+        images = resolve_root(root, info.roots.images, info.roots.images_relative)
+        masks = resolve_root(root, info.roots.masks, info.roots.masks_relative)
         cases = tuple(read_cases(root / "cases.csv", images, masks))
-        if not images_there and any(case.image for case in cases):
+        # a vanished folder of masks only matters to those who read one
+        if images is not None and not images.is_dir() and any(case.image for case in cases):
             raise DataError(f"{file}: the folder of images '{images}' is gone; set roots.images to where they are now")
         return cls(root, info, cases)
 
@@ -126,8 +126,6 @@ class Dataset:
         Raises:
             DataError: if the table is broken or names an unknown case.
         """
-        from gazeseg.gaze.io.table import read_fixation_table
-
         path = self.root / "gaze" / "fixations.csv"
         sizes = {case.case_id: case.size for case in self.cases}
         found = read_fixation_table(path, sizes) if path.exists() else {}

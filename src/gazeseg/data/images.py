@@ -80,6 +80,19 @@ def read_image_size(path: Path, *, case_id: str = "") -> tuple[int, int]:
     return (width, height) if swapped else (height, width)
 
 
+def is_grey(path: Path, *, case_id: str = "") -> bool:
+    """Tell from the file's header whether it stores one channel; a palette counts as colour.
+
+    Raises:
+        DataError: if the file is missing or its header is no image's.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
+    except _DECODE_ERRORS as error:
+        raise _unreadable(path, case_id, error) from None
+
+
 def read_mask(
     path: Path, size: tuple[int, int], num_classes: int, case_id: str = "", encoding: MaskEncoding = "auto"
 ) -> UInt8Array:
@@ -151,8 +164,8 @@ def write_map(path: Path, values: npt.NDArray[np.floating]) -> None:
     _save_png(path, Image.fromarray(np.rint(values * 65535.0).astype(np.uint16)))
 
 
-def write_image(path: Path, pixels: UInt8Array) -> None:
-    """Write uint8 (H, W), (H, W, 1) or (H, W, 3) as a PNG, atomic; also for masks of class indices.
+def write_image(path: Path, pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> None:
+    """Write (H, W), (H, W, 1) or (H, W, 3) as a PNG, atomic; uint8, or uint16 for grey. Also for class indices.
 
     Raises:
         DataError: if the file cannot be written.

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, get_args
 
@@ -16,6 +16,7 @@ from gazeseg.config import write_yaml
 from gazeseg.data.images import safe_name
 from gazeseg.data.schema import COLUMNS, Case, DatasetInfo, Roots, near_miss
 from gazeseg.errors import DataError, suggest
+from gazeseg.gaze.io.table import write_fixation_table
 from gazeseg.types import Fixations, Split
 
 _REQUIRED: Final = COLUMNS[:7]
@@ -53,11 +54,9 @@ def write_tables(
 ) -> None:
     """Write the three files of a dataset into ``folder``, which :func:`staging` renames to ``final`` later.
 
-    A relative root stays as it is (files inside the dataset folder); an absolute one gets its relative twin.
+    A root inside ``folder`` is stored relative to it; any other one absolute, with its relative twin.
     """
-    from gazeseg.gaze.io.table import write_fixation_table
-
-    cases, fixations = tuple(cases), tuple(fixations)
+    cases, fixations, roots = tuple(cases), tuple(fixations), info.roots
     known: set[str] = set()
     for case in cases:
         if case.case_id in known:
@@ -66,10 +65,8 @@ def write_tables(
     for fix in fixations:
         if fix.image_id not in known:
             raise DataError(f"gaze of an unknown case '{fix.image_id}'{near_miss(fix.image_id, known)}")
-    roots = {"images": info.roots.images, "masks": info.roots.masks}
-    twins = {f"{name}_relative": _twin(path, final) for name, path in roots.items()}
-    info = info.model_copy(update={"roots": Roots(**_absolute(roots), **twins)})
-    rows = [_row(case, folder, info.roots) for case in cases]
+    info = info.model_copy(update={"roots": _stored_roots(info.roots, folder, final)})
+    rows = [_row(case, roots) for case in cases]
     (folder / "gaze").mkdir()
     write_yaml(folder / "dataset.yaml", info)
     with (folder / "cases.csv").open("w", newline="", encoding="utf-8") as stream:
@@ -79,39 +76,34 @@ def write_tables(
     write_fixation_table(folder / "gaze" / "fixations.csv", [fix for fix in fixations if len(fix)])
 
 
-def _absolute(roots: Mapping[str, Path | None]) -> dict[str, Path | None]:
-    """Keep roots inside the dataset folder (no leading / or ..) relative; make the others absolute."""
-    return {
-        name: path if path is None or _is_inside(path) else Path(os.path.abspath(path)) for name, path in roots.items()
-    }
+def _stored_roots(roots: Roots, folder: Path, final: Path) -> Roots:
+    stored: dict[str, Path | None] = {}
+    for name, path in (("images", roots.images), ("masks", roots.masks)):
+        if path is None:
+            continue
+        full, here = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
+        if full.is_relative_to(here):
+            stored[name] = full.relative_to(here)
+            continue
+        stored[name] = full
+        with suppress(ValueError):  # another drive on Windows
+            stored[f"{name}_relative"] = Path(os.path.relpath(full, os.path.abspath(final)))
+    return Roots(**stored)
 
 
-def _is_inside(path: Path) -> bool:
-    return path in (Path("images"), Path("masks"))
-
-
-def _twin(path: Path | None, final: Path) -> Path | None:
-    if path is None or _is_inside(path):
-        return None
-    try:
-        return Path(os.path.relpath(os.path.abspath(path), os.path.abspath(final)))
-    except ValueError:
-        return None  # another drive on Windows
-
-
-def resolve_root(root: Path, path: Path, twin: Path | None) -> tuple[Path, bool]:
-    """Return the folder that a root of ``dataset.yaml`` stands for, and whether it is there.
+def resolve_root(root: Path, path: Path | None, twin: Path | None) -> Path | None:
+    """Return the folder that a root of ``dataset.yaml`` stands for.
 
     Args:
         root: The dataset folder.
         path: The root: absolute, or relative to the dataset folder.
-        twin: The relative twin, tried when ``path`` is gone.
+        twin: The relative twin, taken where it exists and ``path`` does not.
     """
+    if path is None:
+        return None
     first = Path(os.path.abspath(root / path))
-    if first.is_dir() or twin is None:
-        return first, first.is_dir()
-    second = Path(os.path.abspath(root / twin))
-    return (second, True) if second.is_dir() else (first, False)
+    second = Path(os.path.abspath(root / twin)) if twin is not None else first
+    return second if second.is_dir() and not first.is_dir() else first
 
 
 def copy_files(folder: Path, info: DatasetInfo, cases: tuple[Case, ...]) -> tuple[DatasetInfo, tuple[Case, ...]]:
@@ -131,19 +123,18 @@ def copy_files(folder: Path, info: DatasetInfo, cases: tuple[Case, ...]) -> tupl
                     raise DataError(f"{path} (case '{case.case_id}'): no such file; restore it or remove the case")
                 moved[field] = Path(shutil.copyfile(path, target))
         copied.append(dataclasses.replace(case, image=moved["image"], mask=moved["mask"]))
-    (folder / "images").mkdir(exist_ok=True)
-    masks = Path("masks") if (folder / "masks").is_dir() else None
-    return info.model_copy(update={"roots": Roots(images=Path("images"), masks=masks)}), tuple(copied)
+    roots = {name: folder / name if (folder / name).is_dir() else None for name in ("images", "masks")}
+    return info.model_copy(update={"roots": Roots(**roots)}), tuple(copied)
 
 
-def _row(case: Case, folder: Path, roots: Roots) -> dict[str, object]:
+def _row(case: Case, roots: Roots) -> dict[str, object]:
     spacing_y, spacing_x = case.spacing_mm or ("", "")
     return {
         "case_id": case.case_id,
         "patient_id": case.patient_id,
         "split": case.split,
-        "image": _below(case.image, roots.images, folder, case.case_id),
-        "mask": _below(case.mask, roots.masks, folder, case.case_id),
+        "image": _below(case.image, roots.images, case.case_id),
+        "mask": _below(case.mask, roots.masks, case.case_id),
         "height": case.height,
         "width": case.width,
         "spacing_y_mm": spacing_y,
@@ -153,20 +144,19 @@ def _row(case: Case, folder: Path, roots: Roots) -> dict[str, object]:
     }
 
 
-def _below(path: Path | None, root: Path | None, folder: Path, case_id: str) -> str:
+def _below(path: Path | None, root: Path | None, case_id: str) -> str:
     """Return ``path`` relative to its root, with forward slashes."""
     if path is None:
         return ""
     if root is None:
-        raise DataError(f"{path} (case '{case_id}'): the data set has no folder of masks; set roots.masks")
-    base = os.path.abspath(folder / root)  # a relative root lies inside the dataset folder
+        raise DataError(f"{path} (case '{case_id}'): the data set names no folder for it; set its roots")
     try:
-        return Path(os.path.abspath(path)).relative_to(base).as_posix()
+        return Path(os.path.abspath(path)).relative_to(os.path.abspath(root)).as_posix()
     except ValueError:
-        raise DataError(f"{path} (case '{case_id}'): lies outside the root '{base}'; keep the files below it") from None
+        raise DataError(f"{path} (case '{case_id}'): lies outside the root '{root}'; keep the files below it") from None
 
 
-def read_cases(file: Path, images: Path, masks: Path | None) -> Iterator[Case]:
+def read_cases(file: Path, images: Path | None, masks: Path | None) -> Iterator[Case]:
     """Yield the rows of ``cases.csv``; ``images`` and ``masks`` are the resolved roots.
 
     Raises:
@@ -194,7 +184,7 @@ def read_cases(file: Path, images: Path, masks: Path | None) -> Iterator[Case]:
         yield case
 
 
-def _parse(row: Mapping[str, str | None], where: str, images: Path, masks: Path | None) -> Case:
+def _parse(row: Mapping[str, str | None], where: str, images: Path | None, masks: Path | None) -> Case:
     cells = {name: (row.get(name) or "").strip() for name in COLUMNS}
     if not cells["case_id"]:
         raise DataError(f"{where}: case_id is empty; give every case an id")
@@ -212,7 +202,7 @@ def _parse(row: Mapping[str, str | None], where: str, images: Path, masks: Path 
         case_id=cells["case_id"],
         patient_id=cells["patient_id"] or cells["case_id"],
         split=cells["split"],  # type: ignore[arg-type]  # checked above against the same Literal
-        image=images / cells["image"] if cells["image"] else None,
+        image=images / cells["image"] if images is not None and cells["image"] else None,
         mask=masks / cells["mask"] if masks is not None and cells["mask"] else None,
         height=height,
         width=width,

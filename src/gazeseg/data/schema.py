@@ -57,7 +57,7 @@ class Case:
 class Roots(Section):
     """The folders below which the paths of ``cases.csv`` lie."""
 
-    images: Path  # absolute, or relative to the dataset folder
+    images: Path | None = None  # absolute, or relative to the dataset folder; None: no case has an image
     masks: Path | None = None  # None: no masks are used, whatever cases.csv says
     images_relative: Path | None = None  # the same folder seen from the dataset folder: tried when the root is gone
     masks_relative: Path | None = None
