@@ -99,8 +99,8 @@ def native(fix: Fixations, sigma_px: float) -> GazeMap:
     seen = fix.on_image
     if not seen.any():
         return _blank(fix, sigma_px)
-    rows = _responses(np.floor(fix.y_px[seen] + 0.5).astype(np.intp), height, sigma_px)
-    columns = _responses(np.floor(fix.x_px[seen] + 0.5).astype(np.intp), width, sigma_px)
+    rows = _responses(_pixel_index(fix.y_px[seen], height), height, sigma_px)
+    columns = _responses(_pixel_index(fix.x_px[seen], width), width, sigma_px)
     rows *= _weights(fix.duration_ms[seen])
     low, high = _extremes(rows, columns)
     if high - low <= FLAT * high:
@@ -124,6 +124,10 @@ def _canvas_index(position_px: FloatArray, extent: int) -> IndexArray:
     scaled = (position_px + 0.5) * (CANVAS / extent)
     # Half of a pixel is a frequent position; the first rounding removes what the way through image px left behind it.
     return np.clip(np.round(np.round(scaled, 6)) - 1, 0, CANVAS - 1).astype(np.intp)
+
+
+def _pixel_index(position_px: FloatArray, extent: int) -> IndexArray:
+    return np.minimum(np.floor(position_px + 0.5), extent - 1).astype(np.intp)  # the sum may round up to the extent
 
 
 def _weights(duration_ms: FloatArray) -> FloatArray:
