@@ -95,7 +95,12 @@ class RunFolder:
 
     def write_task(self, task: Task) -> None:
         """Write the task description."""
-        self.task_file.write_text(json.dumps(asdict(task), indent=2) + "\n", encoding="utf-8")
+        replace_file(self.task_file, (json.dumps(asdict(task), indent=2) + "\n").encode())
+
+    def environment(self) -> dict[str, Any]:
+        """Read versions, machine and checksums."""
+        self.require()
+        return self._read_json(self.environment_file)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Read the log; a line cut short by a kill is left out."""

@@ -1,0 +1,173 @@
+"""From a configuration to a plan: everything that a run decides before it starts, checked against the data set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gazeseg.config import PartialConfig, PseudoConfig, RunConfig, build, merge
+from gazeseg.console import warn
+from gazeseg.data.dataset import Case, Dataset
+from gazeseg.data.pseudo import DEFAULT_THRESHOLDS, PseudoFolder
+from gazeseg.data.split import group_split
+from gazeseg.errors import ConfigError, DataError
+from gazeseg.methods import create, find
+from gazeseg.methods.base import Method
+from gazeseg.train.trainer import resolve_device
+
+MAPS = frozenset({"pseudo", "weak", "gaze_map"})  # needs that are made from the pseudo-mask folder
+GAZE = MAPS | {"track", "track_length"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run in which nothing is left open."""
+
+    config: RunConfig
+    dataset: Dataset
+    method: Method
+    cases: tuple[Case, ...]  # to learn from
+    left_out: tuple[Case, ...]  # of the training split, but nothing to learn from
+    validation: tuple[Case, ...]  # empty with select: last
+    device: torch.device
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Thresholds of the pseudo-mask levels."""
+        return self.config.pseudo.thresholds or DEFAULT_THRESHOLDS
+
+    @property
+    def pseudo(self) -> Path | None:
+        """The pseudo-mask folder, None where the method does not learn from it."""
+        return _pseudo_path(self.config, self.dataset.root) if self.method.needs & MAPS else None
+
+    @property
+    def cache(self) -> Path:
+        """Where decoded images are kept."""
+        return self.config.data.cache or self.dataset.root / ".cache"
+
+
+def make_plan(config: RunConfig) -> Plan:
+    """Fill in what the configuration leaves open and check it against the data set; writes nothing.
+
+    Raises:
+        ConfigError: for a value or name that does not fit.
+        DataError: if the data set lacks what the method learns from, or the masks to validate with.
+    """
+    if config.train.schedule != "constant" and config.train.lr_min > config.train.lr:
+        raise ConfigError(
+            f"train.lr_min {config.train.lr_min:g} is above train.lr {config.train.lr:g}; lower train.lr_min"
+        )
+    if config.data.path is None:
+        raise ConfigError("no data set given; name its folder with --data DS")
+    device = resolve_device(config.train.device)
+    dataset = Dataset.load(_absolute(config.data.path))
+    name = config.method.get("name")
+    needs = find(name).needs if isinstance(name, str) else frozenset()  # create() complains about no name
+    train_cases, validation = _splits(dataset, config)
+    cases, left_out = _teachers(dataset, train_cases, needs, str(name))
+    config = _resolve_targets(config, dataset, needs)
+    method = create(
+        config.method,
+        network=config.network,
+        in_channels=dataset.info.channels,
+        num_classes=dataset.num_classes,
+        levels=len(config.pseudo.thresholds or ()),
+        seed=config.train.seed,
+    )
+    given = {key: getattr(config.data, key) for key in ("path", "pseudo", "cache")}
+    paths = {key: _absolute(path) for key, path in given.items() if path is not None}
+    config = config.model_copy(
+        update={
+            "method": {"name": name, **method.config.model_dump(mode="json")},
+            "data": config.data.model_copy(update=paths),
+        }
+    )
+    return Plan(config, dataset, method, cases, left_out, validation, device)
+
+
+def _splits(dataset: Dataset, config: RunConfig) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+    """Return the cases to train on and, with ``select: validation``, those to validate on."""
+    cases = dataset.split("train")
+    if not cases:
+        raise DataError(f"{dataset.root}: no case is in the split 'train'; correct the column split of cases.csv")
+    if config.train.select == "last":
+        return cases, ()
+    validation = dataset.split("val")
+    if not validation:
+        cases, validation = group_split(cases, config.train.validation_fraction, config.train.seed)
+    blind = [case.case_id for case in validation if case.mask is None]
+    if blind:
+        raise DataError(
+            f"{dataset.root}: train.select validation needs masks, but {len(blind)} of {len(validation)} validation "
+            f"cases have none (first: '{blind[0]}'); import with --masks DIR or use --train.select last"
+        )
+    return cases, validation
+
+
+def _teachers(
+    dataset: Dataset, cases: Sequence[Case], needs: frozenset[str], method: str
+) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+    """Part the training cases into those that the method can learn from and those without the gaze or mask it needs."""
+
+    def teaches(case: Case) -> bool:
+        gazed = bool(needs & GAZE) and bool(dataset.fixations[case.case_id].on_image.any())
+        masked = "mask" in needs and case.mask is not None
+        return gazed or masked or not needs & (GAZE | {"mask"}) or "labelled" in needs  # semi-supervised: all teach
+
+    if "mask" in needs and all(case.mask is None for case in cases):
+        raise DataError(
+            f"{dataset.root}: method '{method}' learns from masks and no training case has one; import with --masks DIR"
+        )
+    if needs & GAZE and not any(dataset.fixations[case.case_id].on_image.any() for case in cases):
+        raise DataError(
+            f"{dataset.root}: method '{method}' learns from gaze and no training image has a fixation on it; "
+            "import with --gaze CSV"
+        )
+    kept = tuple(case for case in cases if teaches(case))
+    left_out = tuple(case for case in cases if not teaches(case))
+    if left_out:
+        lacking = "gaze on them" if needs & GAZE else "mask"
+        some = ", ".join(case.case_id for case in left_out[:5]) + (", ..." if len(left_out) > 5 else "")
+        warn(f"{len(left_out)} of {len(cases)} training images have no {lacking} and contribute nothing: {some}")
+    return kept, left_out
+
+
+def _resolve_targets(config: RunConfig, dataset: Dataset, needs: frozenset[str]) -> RunConfig:
+    """Fill in the sections ``pseudo`` and ``partial``: what the user gave, over what the pseudo-masks were made with.
+
+    Without a need for pseudo-masks, over what the data set recommends.
+    """
+    base: Mapping[str, Any] = dataset.info.masks_config().model_dump(exclude_unset=True)
+    refined = True
+    if needs & MAPS:
+        path = _pseudo_path(config, dataset.root)
+        if not path.is_dir():
+            where = "" if config.data.pseudo is None else f" --out {path}"
+            raise DataError(f"{path} not found; run: gazeseg masks {dataset.root}{where}")
+        made = PseudoFolder.load(path).config
+        base, refined = made.model_dump(), made.crf.mode != "off"
+    given = config.model_dump(exclude_unset=True)
+    own = {key: value for key, value in given.get("pseudo", {}).items() if value is not None}
+    values = merge(merge({"thresholds": DEFAULT_THRESHOLDS}, base.get("pseudo", {})), own)
+    if not refined and values.get("source", "crf") == "crf":
+        if "source" in own:
+            raise ConfigError("pseudo.source is crf, but the pseudo-masks were made with crf.mode off; use heatmap")
+        values["source"] = "heatmap"
+    partial = merge(base.get("partial", {}), given.get("partial", {}))
+    return config.model_copy(
+        update={"pseudo": build(PseudoConfig, values, "pseudo"), "partial": build(PartialConfig, partial, "partial")}
+    )
+
+
+def _pseudo_path(config: RunConfig, root: Path) -> Path:
+    return _absolute(config.data.pseudo) if config.data.pseudo else root / "pseudo"
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path.expanduser()))
