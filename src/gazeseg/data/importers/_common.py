@@ -32,12 +32,23 @@ class PublishedSplit:
     files: Mapping[Split, str]  # file names of the lists, as published
 
 
-def images_by_id(folder: Path, *, recursive: bool = False) -> dict[str, Path]:
+def images_by_id(folder: Path, *, recursive: bool = False, without: Path | None = None) -> dict[str, Path]:
     """Return the images of a folder by case id: the stem, or the path below the folder where stems are not unique.
 
     Ids are in Unicode form NFC whatever the file system keeps, so that they meet the ids typed in tables.
+
+    Args:
+        folder: Where to look.
+        recursive: Whether to look in sub-folders.
+        without: A sub-folder to leave out: masks are often kept below the images.
+
+    Raises:
+        DataError: as :func:`~gazeseg.data.images.find_images`.
     """
     found = find_images(folder, recursive=recursive)
+    if without is not None and without.resolve() != folder.resolve():
+        hidden = without.resolve()
+        found = {name: path for name, path in found.items() if not path.resolve().is_relative_to(hidden)}
     stems = {Path(name).name for name in found}
     short = len(stems) == len(found)
     return {unicodedata.normalize("NFC", Path(name).name if short else name): path for name, path in found.items()}

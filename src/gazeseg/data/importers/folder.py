@@ -50,7 +50,7 @@ def run(
     Raises:
         DataError: if something is missing, broken or does not fit together; nothing is written then.
     """
-    found = images_by_id(images, recursive=True)
+    found = images_by_id(images, recursive=True, without=masks)
     truth = masks_by_id(masks, found, recursive=True)
     patient = _read_patients(patients, found) if patients is not None else {}
     cases = []
