@@ -1,0 +1,53 @@
+"""What an installation brings along, and what starting costs."""
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _installed() -> set[str]:
+    return {dist.metadata["Name"].lower() for dist in importlib.metadata.distributions()}
+
+
+def test_neither_torchvision_nor_cuda_came_in() -> None:
+    assert {name for name in _installed() if re.match(r"torchvision|torchaudio|nvidia|cuda|triton", name)} == set()
+
+
+def test_installed_versions_are_the_pinned_ones() -> None:
+    pins = dict(
+        line.split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line and "#" not in line
+    )
+    wrong = {
+        name: version
+        for name, version in pins.items()
+        if name.lower() in _installed() and importlib.metadata.version(name).split("+")[0] != version
+    }
+    assert wrong == {}
+
+
+def _run(*arguments: str) -> tuple[str, float]:
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout, time.perf_counter() - start
+
+
+def test_importing_and_help_load_no_torch() -> None:
+    listing = (
+        "import sys; print(*sorted(m for m in ('torch', 'monai', 'pandas', 'matplotlib', 'numba') if m in sys.modules))"
+    )
+    assert _run("-c", f"import gazeseg; {listing}")[0].strip() == ""
+    helped = f"import gazeseg.cli; gazeseg.cli.main(['--help']); {listing}"
+    assert _run("-c", helped)[0].splitlines()[-1].strip() == ""
+
+
+def test_importing_and_help_take_less_than_half_a_second() -> None:
+    for arguments in (("-c", "import gazeseg"), ("-c", "import gazeseg.cli; gazeseg.cli.main(['--help'])")):
+        # the best of five: the machine's load is not ours
+        assert min(_run(*arguments)[1] for _ in range(5)) < 0.5
