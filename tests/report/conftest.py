@@ -51,12 +51,15 @@ class World:
         missed: int = 0,
         gaze: str | None = None,
         status: str = "paper",
+        labelled: float = 1.0,
     ) -> Path:
         """Write a run whose predictions are the truth moved by about ``error`` px; ``split=None``: not evaluated."""
         folder = RunFolder(self.root / "runs" / name)
         folder.path.mkdir(parents=True)
         train = TrainConfig(seed=seed, iterations=1000)
-        config = RunConfig(method={"name": method}, data=DataConfig(path=self.dataset.root), train=train)
+        config = RunConfig(
+            method={"name": method}, data=DataConfig(path=self.dataset.root, labelled=labelled), train=train
+        )
         write_yaml(folder.config_file, config)
         kind = gaze or self.dataset.info.gaze.kind
         classes = self.dataset.info.classes

@@ -133,6 +133,11 @@ def test_sheet_draws_the_truth_in_its_colour(tmp_path):
     assert (np.abs(pixels - wanted).max(axis=-1) < 12).sum() > 100
 
 
+def test_dollars_in_names_are_no_formulas(tmp_path):
+    panel = Panel(np.zeros((9, 9, 1), np.uint8), "$\\oops$ $", None, None, {"truth $\\x$": np.eye(9, dtype=bool)})
+    assert overlays.overlay_sheet([panel], tmp_path / "s.png", title="$\\frac$").is_file()
+
+
 def test_sheet_of_nothing_is_refused(tmp_path):
     with pytest.raises(ValueError, match="at least one panel"):
         overlays.overlay_sheet([], tmp_path / "s.png")

@@ -245,6 +245,13 @@ def test_several_classes_have_contours_of_their_own(make_world, tmp_path):
     assert "Class" in page.text
 
 
+def test_a_method_that_saw_some_masks_is_no_bound(world):
+    runs = [world.run(), world.run("semi", method="semi", error=0.5, supervised=True, labelled=0.5)]
+    _, page = report(runs, world.root / "r.html")
+    assert "fully supervised bound" not in page.text
+    assert "saw masks" in page.text
+
+
 def test_same_run_twice_is_one(world):
     run = world.run()
     _, page = report([run, run], world.root / "r.html")

@@ -173,7 +173,7 @@ def line_chart(lines: Sequence[Line], *, x_label: str, y_label: str, log_y: bool
     low, high = float(y_all.min()), float(y_all.max())
     pad = 0.06 * (high - low) or 0.5
     x_high = float(x_all.max())
-    frame = _Frame(root, 48, 22, 420, 196, (0.0, x_high if x_high > 0 else 1.0), (low - pad, high + pad))
+    frame = _Frame(root, 48, 22, 412, 196, (0.0, x_high if x_high > 0 else 1.0), (low - pad, high + pad))
     _axes(frame, x_label, y_label, log_y=log_y)
     for line, x, y in shown:
         css = f"line {line.colour}" + (" faint" if line.faint else "")

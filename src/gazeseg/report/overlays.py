@@ -120,13 +120,23 @@ def overlay_sheet(panels: Sequence[Panel], path: Path, *, columns: int = 4, titl
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_axis_off()
     handles = [
-        Line2D([], [], color=colour, linewidth=2, linestyle=_mpl_dash(dash), label=name, path_effects=_halo(3.4))
+        Line2D(
+            [],
+            [],
+            color=colour,
+            linewidth=2,
+            linestyle=_mpl_dash(dash),
+            label=name.replace("$", r"\$"),
+            path_effects=_halo(3.4),
+        )
         for name, (colour, dash) in styles.items()
     ]
     if any(panel.fixations is not None for panel in panels):
         handles.insert(0, _gaze_handle())
     if title:
-        figure.text(0.012, 1 - 0.16 / height, title, fontsize=12, fontweight="bold", va="top", color="#1b2128")
+        figure.text(
+            0.012, 1 - 0.16 / height, title, parse_math=False, fontsize=12, fontweight="bold", va="top", color="#1b2128"
+        )
     if handles:
         figure.legend(
             handles=handles, loc="lower center", ncols=min(len(handles), 2 * columns), frameon=False, fontsize=9
@@ -169,7 +179,7 @@ def _draw(axes: Axes, panel: Panel, styles: Mapping[str, tuple[str, str]]) -> No
             PatchCollection(circles, facecolor=face, edgecolor=edge, linewidth=np.where(first, 1.2, 0.6))
         )
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
-    axes.set_title(panel.title, fontsize=8.5, color="#1b2128", pad=3)
+    axes.set_title(panel.title, parse_math=False, fontsize=8.5, color="#1b2128", pad=3)
     for spine in axes.spines.values():
         spine.set_visible(False)
 
@@ -214,7 +224,7 @@ def heat_uri(heat: Float32Array, side: int = 160) -> str:
     values = heat[::step, ::step]
     rgba = np.empty((*values.shape, 4), np.uint8)
     rgba[..., :3] = [round(255 * part) for part in _hex(COLOURS["gaze"])]
-    rgba[..., 3] = np.round(225 * np.sqrt(values))
+    rgba[..., 3] = np.round(230 * values)
     buffer = io.BytesIO()
     Image.fromarray(rgba).save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

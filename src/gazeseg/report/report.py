@@ -140,9 +140,8 @@ def _headline(blocks: Sequence[Block], runs: Sequence[Run], split: str) -> dict[
     block = max(blocks, key=lambda b: len(b.groups))
     count = plural(block.comparison.cases, f"{split.partition('-')[0]} {block.comparison.by}")
     best = next((group for group in block.groups if not group.supervised), None)
-    bound = next((group for group in block.groups if group.supervised), None)
-    lead = best or bound
-    assert lead is not None  # noqa: S101 -- a block has at least one group
+    bound = next((group for group in block.groups if group.bound), None)
+    lead = best or block.groups[0]
     mean, ci = _dice(lead)
     text = f"{_name(lead)} reaches Dice {number(mean)} on {count}"
     if best is not None and bound is not None:
@@ -166,7 +165,9 @@ def _headline(blocks: Sequence[Block], runs: Sequence[Run], split: str) -> dict[
 
 def _cards(block: Block, best: Group | None, bound: Group | None) -> list[dict[str, str]]:
     cards = []
-    for title, group in (("Best without masks", best), ("Fully supervised bound", bound)):
+    lead = best or block.groups[0]
+    named = ("Best without masks" if best is not None else "Best", lead)
+    for title, group in (named, ("Fully supervised bound", bound if bound is not lead else None)):
         if group is not None:
             mean, ci = _dice(group)
             cards.append(
@@ -176,12 +177,11 @@ def _cards(block: Block, best: Group | None, bound: Group | None) -> list[dict[s
         gap = _dice(best)[0] - _dice(bound)[0]
         sign = "+" if gap > 0 else ""
         cards.append({"name": "Difference to the bound", "value": f"{sign}{number(gap)}", "detail": "Dice"})
-    lead = best or bound
-    if lead is not None and lead.row is not None:
+    if lead.row is not None:
         seeds = f", mean of {len(lead.runs)} seeds" if len(lead.runs) > 1 else ""
-        detail = f"of {block.comparison.cases:,} objects or slices{seeds}"
-        if block.comparison.by == "case" and len(lead.runs[0].task.classes) == 2:
-            detail = f"of {block.comparison.cases:,} cases{seeds}"
+        classes = len(lead.runs[0].task.classes) - 1
+        unit = block.comparison.by + "s" + (f" in {classes} classes" if classes > 1 else "")
+        detail = f"of {block.comparison.cases:,} {unit}{seeds}"
         cards.append({"name": f"Missed by {_name(lead)}", "value": f"{lead.row.missed:g}", "detail": detail})
     return cards
 

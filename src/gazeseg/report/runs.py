@@ -91,6 +91,11 @@ class Group:
         """True where the loss saw true masks."""
         return self.runs[0].task.mask_supervised
 
+    @property
+    def bound(self) -> bool:
+        """True where the loss saw every true mask: the fully supervised bound."""
+        return self.supervised and self.runs[0].config.data.labelled >= 1
+
     def dice(self) -> dict[str, float]:
         """Dice of each case, the mean over seeds."""
         tables = [run.dice for run in self.runs]
