@@ -56,7 +56,7 @@ def lab(tmp_path: Path) -> Lab:
     rng = np.random.default_rng(0)
     rows = []
     y, x = np.mgrid[:40, :48]
-    for k, name in enumerate(lab.names):
+    for name in lab.names:
         cy, cx = rng.uniform(14, 26), rng.uniform(14, 34)
         disc = (y - cy) ** 2 + (x - cx) ** 2 < 81
         image = rng.integers(40, 80, (40, 48, 3)) + 120 * disc[..., None]

@@ -1,6 +1,9 @@
 """Bad input through the command line: one line that says what, where and the fix; status 2; nothing half-written."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -91,11 +94,9 @@ def test_a_patient_in_two_splits_is_refused(lab, refused, tmp_path):
     rows = [f"{name},p{k % 4}" for k, name in enumerate(lab.names)]
     patients.write_text("\n".join(["case_id,patient_id", *rows]), encoding="utf-8")
     arguments = [*lab.import_arguments(tmp_path / "ds"), "--patients", str(patients)]
-    if main(arguments) == 0:  # the table was taken: check refuses it
-        line = refused(["check", str(tmp_path / "ds")])
-    else:
-        line = refused(arguments)
-    assert "patient" in line
+    line = refused(arguments)
+    assert "patient 'p" in line
+    assert not (tmp_path / "ds").exists()
 
 
 @pytest.mark.parametrize(
@@ -139,10 +140,22 @@ def test_a_data_set_moved_together_with_its_images_works(lab, tmp_path):
     assert main(["check", str(tmp_path / "b" / "ds")]) == 0
 
 
-def test_a_full_disk_leaves_nothing_half_written(lab, refused, tmp_path):
-    """A small tmpfs would need root; /dev/full answers every write with "no space left"."""
-    line = refused(["check", str(_imported(lab, tmp_path)), "--out", "/dev/full"])
-    assert "/dev/full" in line or "No space" in line
+def test_a_disk_that_takes_no_more_leaves_nothing_half_written(lab, tmp_path):
+    """A file size limit fails a write as a full disk does, and root has to obey it too."""
+    data = _imported(lab, tmp_path)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300));"
+    code = f"{limit} import sys; from gazeseg.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code, "check", str(data), "--out", str(tmp_path / "check.json")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1", "MPLCONFIGDIR": str(tmp_path)},
+    )
+    assert done.returncode == 2
+    assert "check." in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "check.json").exists()
+    assert [path.name for path in [*data.iterdir(), *tmp_path.iterdir()] if ".tmp" in path.name] == []
 
 
 def test_an_output_folder_that_cannot_be_made_is_named(lab, refused, tmp_path):

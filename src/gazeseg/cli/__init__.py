@@ -7,7 +7,7 @@ Exit status: 0 done; 2 the input or the call has to change (one line says how); 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.exceptions import UnknownCommandError
@@ -16,7 +16,7 @@ from gazeseg import __version__
 from gazeseg.cli import check, compare, demo, evaluate, import_, masks, methods, predict, report, train
 from gazeseg.errors import GazeSegError, suggest
 
-VERBS = {
+VERBS: dict[str, App | Callable[..., None]] = {
     "demo": demo.demo,
     "import": import_.app,
     "check": check.check,
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise  # not about a file of the user's
-        return _fail(f"{error.filename or 'output'}: {error.strerror}; check the path, its permissions and free space")
+        return _fail(f"{error.filename or 'a file'}: {error.strerror}; check the path, its permissions and free space")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

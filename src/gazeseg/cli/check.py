@@ -21,6 +21,7 @@ def check(dataset: Path, /, *, out: Path | None = None) -> None:
 
     from gazeseg.data.check import check_dataset, describe
     from gazeseg.data.dataset import Dataset
+    from gazeseg.data.images import write_bytes
     from gazeseg.report.sheets import check_sheet
 
     data = Dataset.load(dataset)
@@ -28,4 +29,4 @@ def check(dataset: Path, /, *, out: Path | None = None) -> None:
     print(describe(result))
     print(f"overlays: {check_sheet(data, data.root / 'check.png')}")
     if out is not None:
-        out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_bytes(out, (json.dumps(result, indent=2) + "\n").encode())

@@ -47,7 +47,11 @@ def demo(*, out: Path = Path("demo")) -> None:
     page = write_report(runs, out / "report.html")
     print(table.to_text())
     print(page.resolve())
-    print(table.headline())
+    found = {row.method: row.cells["dice"].mean or 0.0 for row in table.rows}
+    print(
+        f"Trained on simulated gaze alone, gazemedseg reaches Dice {found['gazemedseg']:.3f} on {table.cases} "
+        f"generated test images; trained on true masks, the same network reaches {found['full']:.3f}."
+    )
 
 
 DEMO = {

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from gazeseg.errors import ConfigError
 
@@ -12,9 +15,15 @@ def evaluate(
     /,
     *,
     split: str = "test",
+    data: Path | None = None,
+    checkpoint: Literal["last", "best"] | None = None,
+    by: Literal["case", "volume"] = "case",
+    slice_spacing_mm: float | None = None,
     predictions: Path | None = None,
     truth: Path | None = None,
     out: Path | None = None,
+    classes: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ("background", "foreground"),
+    spacing_mm: tuple[float, float] | None = None,
     legacy: bool = False,
     device: str = "cpu",
 ) -> None:
@@ -27,12 +36,18 @@ def evaluate(
     Writes `cases.csv`, a row a case and class, and `summary.json`.
 
     Args:
-        run: The run folder.
+        run: The run folder; results go to `RUN/evaluation/SPLIT`.
         split: `train`, `val` or `test`.
+        data: The data set folder, where it is no longer the one the run was trained on.
+        checkpoint: `last` or `best`; by default what the run's `train.select` says.
+        by: `volume` stacks the slices of a volume and scores it as one case.
+        slice_spacing_mm: Distance between the slices of a volume.
         predictions: Masks to score instead of a run's.
         truth: The true masks, matched by name.
-        out: Where the two files go; for a run `RUN/evaluation/SPLIT`.
-        legacy: Follow the empty-mask rules of published code; every output is labelled so.
+        out: Where the scores of `--predictions` go.
+        classes: Names of the classes of `--predictions`, background first.
+        spacing_mm: Pixel spacing (y, x) of `--predictions`; without it distances are in pixels.
+        legacy: Follow the empty-mask rules of published code; results are labelled so and kept in `SPLIT-legacy`.
         device: `cpu` or `cuda`.
     """
     from gazeseg.evaluate.evaluate import describe, evaluate_folders, evaluate_run
@@ -40,9 +55,25 @@ def evaluate(
     if (run is None) == (predictions is None):
         raise ConfigError("give either a run folder, or --predictions DIR with --truth DIR")
     if run is not None:
-        folder = evaluate_run(run, split, legacy=legacy, device=device)
+        folder = evaluate_run(
+            run,
+            split,
+            legacy=legacy,
+            device=device,
+            data=data,
+            checkpoint=checkpoint,
+            by=by,
+            slice_spacing_mm=slice_spacing_mm,
+        )
     elif truth is None or predictions is None:
         raise ConfigError("--predictions needs --truth DIR, the folder of true masks")
     else:
-        folder = evaluate_folders(predictions, truth, out or predictions.parent / "evaluation", legacy=legacy)
+        folder = evaluate_folders(
+            predictions,
+            truth,
+            out or predictions.parent / f"{predictions.name}-evaluation",
+            legacy=legacy,
+            classes=classes,
+            spacing_mm=spacing_mm,
+        )
     print(describe(folder))

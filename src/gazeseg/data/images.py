@@ -6,6 +6,7 @@ temporary name and renames, so that a killed or full-disk run leaves no half a f
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -213,7 +214,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where the folder itself is a file, there is nothing to remove either
+            temporary.unlink(missing_ok=True)
         raise DataError(f"{path}: cannot be written ({error.strerror or error}); choose another folder") from None
 
 

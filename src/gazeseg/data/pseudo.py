@@ -170,7 +170,8 @@ def make_masks(dataset: Dataset, out: Path, config: MasksConfig, *, jobs: int | 
     scored: dict[str, list[dict[str, Any]]] = {}
     for row in _read_rows(out / "quality.csv"):
         scored.setdefault(row["case_id"], []).append(row)
-    done, todo = [], []
+    done: list[Case] = []
+    todo: list[Case] = []
     for case in cases:
         fresh = index.get(case.case_id) == keys[case.case_id] and (case.mask is None or case.case_id in scored)
         (done if fresh and all(folder.file(k, case.case_id).is_file() for k in kinds) else todo).append(case)

@@ -28,6 +28,7 @@ from matplotlib.patches import Circle
 from matplotlib.patheffects import Stroke, withStroke
 from PIL import Image
 
+from gazeseg.data.images import write_bytes
 from gazeseg.report.figures import render
 from gazeseg.types import Fixations, Float32Array, FloatArray, UInt8Array
 
@@ -144,10 +145,9 @@ def overlay_sheet(panels: Sequence[Panel], path: Path, *, columns: int = 4, titl
     figure.subplots_adjust(
         left=0.012, right=0.988, top=1 - (head + 0.22) / height, bottom=0.42 / height, wspace=0.04, hspace=0.16
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, format="png")
-    temporary.replace(path)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    write_bytes(path, buffer.getvalue())
     return path
 
 
