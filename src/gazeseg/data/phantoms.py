@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -215,15 +216,25 @@ def _rotate(y: FloatArray, x: FloatArray, angle: float) -> tuple[FloatArray, Flo
 
 def _noise(size: tuple[int, int], rng: np.random.Generator, scale: float) -> FloatArray:
     """Smooth noise (H, W) of zero mean and unit deviation; ``scale`` is its grain as a share of the image side."""
-    height, width = size
     cells = max(2, round(1 / scale))
     coarse = rng.normal(size=(cells + 3, cells + 3))
-    y = np.linspace(1, cells + 1, height)
-    x = np.linspace(1, cells + 1, width)
-    field = map_coordinates(coarse, np.meshgrid(y, x, indexing="ij"), order=3, mode="nearest")
+    field: FloatArray = _spline(size[0], cells) @ coarse @ _spline(size[1], cells).T
     field -= field.mean()
-    scaled: FloatArray = field / (field.std() + 1e-9)
-    return scaled
+    return field / (float(field.std()) + 1e-9)
+
+
+@lru_cache(maxsize=256)
+def _spline(samples: int, cells: int) -> FloatArray:
+    """Weights (samples, cells + 3) of a uniform cubic B-spline over ``cells`` intervals."""
+    t = (np.arange(samples) + 0.5) / samples * cells
+    first = t.astype(int)
+    f = (t - first)[:, None]
+    weights = (
+        np.concatenate([(1 - f) ** 3, 3 * f**3 - 6 * f**2 + 4, -3 * f**3 + 3 * f**2 + 3 * f + 1, f**3], axis=1) / 6
+    )
+    matrix = np.zeros((samples, cells + 3))
+    np.put_along_axis(matrix, first[:, None] + np.arange(4), weights, axis=1)
+    return matrix
 
 
 def _blob(
@@ -244,11 +255,13 @@ def _blob(
     turn = rng.uniform(0, np.pi)
     v, u = _rotate(y / axes[0], x / axes[1], turn)
     v = v / flat
-    theta = np.arctan2(v, u)
-    outline = np.ones_like(theta)
+    distance = np.hypot(u, v)
+    direction = (u + 1j * v) / np.maximum(distance, 1e-9)
+    outline, turned = np.ones_like(distance), direction
     for harmonic in range(2, 7):
-        outline += wobble * rng.normal() / harmonic**0.8 * np.cos(harmonic * theta + rng.uniform(0, 2 * np.pi))
-    level = np.hypot(u, v) / (radius * np.clip(outline, 0.4, 1.8))
+        turned = turned * direction  # its real part is the cosine of harmonic * angle
+        outline += (wobble * rng.normal() / harmonic**0.8 * np.exp(1j * rng.uniform(0, 2 * np.pi)) * turned).real
+    level = distance / (radius * np.clip(outline, 0.4, 1.8))
     return level, level < 1
 
 
