@@ -122,7 +122,7 @@ def read_mask(
     if values.shape != tuple(size):
         got, want = (f"{height} x {width}" for height, width in (values.shape, size))
         raise DataError(f"{where}: the mask is {got} (H x W) but its image is {want}; give a mask of the image's size")
-    present = np.unique(values)
+    present = _present(values)
     if encoding == "index" or (encoding == "auto" and (num_classes > 2 or _is_ignoring(present))):
         foreign = [int(v) for v in present if v >= num_classes and v != IGNORE]
         if foreign:
@@ -325,6 +325,13 @@ def _label_values(image: Image.Image, *, indexed: bool) -> npt.NDArray[np.int64]
     if pixels.ndim == 3 and not _is_grey(pixels):
         return None if indexed else np.asarray(image.convert("RGB").convert("L")).astype(np.int64)
     return (pixels if pixels.ndim == 2 else pixels[..., 0]).astype(np.int64)
+
+
+def _present(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the distinct values, sorted."""
+    if values.min() < 0 or values.max() > 65535:
+        return np.unique(values)
+    return np.flatnonzero(np.bincount(values.ravel()))  # no sorting: ten times faster on a mask
 
 
 def _is_ignoring(present: npt.NDArray[np.int64]) -> bool:

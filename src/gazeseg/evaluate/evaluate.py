@@ -7,6 +7,7 @@ spacing, else in px.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import unicodedata
 from collections import Counter
@@ -149,6 +150,7 @@ def evaluate_run(
             "by": by,
             "method": config.method.get("name", ""),
             "status": predictor.method.reference.status,
+            "reference": dataclasses.asdict(predictor.method.reference),
             "gaze": _gaze_label(predictor.method, task.gaze),
             "mask_supervised": task.mask_supervised,
             "seed": config.train.seed,
