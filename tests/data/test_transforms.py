@@ -52,12 +52,12 @@ def blob(size: tuple[int, int], x_px: float, y_px: float, sigma_px: float = 2.0)
 @pytest.mark.parametrize("flip_y", [False, True])
 def test_flipping_moves_a_fixation_with_its_pixel(flip_x, flip_y):
     params = make_params(flip_x=(flip_x,), flip_y=(flip_y,))
-    image = torch.zeros(1, 20, 31, 3, dtype=torch.uint8)
-    image[0, 4, 9] = 255
-    flipped = flip_pixels(image, params, height_dim=1)
+    image = torch.zeros(1, 3, 20, 31, dtype=torch.uint8)
+    image[0, :, 4, 9] = 255
+    flipped = flip_pixels(image.clone(), params)
     x, y = move_points(np.array([[9.0]]), np.array([[4.0]]), params, (20, 31))
     assert (int(x[0, 0]), int(y[0, 0])) == (30 - 9 if flip_x else 9, 19 - 4 if flip_y else 4)
-    assert flipped[0, int(y[0, 0]), int(x[0, 0])].tolist() == [255, 255, 255]
+    assert flipped[0, :, int(y[0, 0]), int(x[0, 0])].tolist() == [255, 255, 255]
     assert int((flipped > 0).sum()) == 3
 
 
@@ -96,8 +96,8 @@ def test_the_grid_and_the_index_flip_agree():
     image, labels = torch.randn(4, 3, 10, 14), torch.randint(0, 3, (4, 1, 10, 14), dtype=torch.uint8)
     params = make_params((False, True, False, True), (False, False, True, True))
     moved = move_pixels(image, None, labels, params)
-    torch.testing.assert_close(moved.image, flip_pixels(image, params, height_dim=2), atol=1e-5, rtol=0)
-    assert torch.equal(moved.labels, flip_pixels(labels, params, height_dim=2))
+    torch.testing.assert_close(moved.image, flip_pixels(image, params), atol=1e-5, rtol=0)
+    assert torch.equal(moved.labels, flip_pixels(labels, params))
 
 
 def test_scipy_gives_the_same_picture():

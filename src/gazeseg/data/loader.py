@@ -10,6 +10,7 @@ there, and the host never waits for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -214,11 +215,10 @@ class TrainLoader:
         self, pixels: Mapping[str, Tensor], params: TransformParams
     ) -> tuple[dict[str, Tensor], Tensor | None]:
         """Augment: image to normalised (B, C, H, W); maps stay in 0..255; also where the image is, None: everywhere."""
-        out = dict(pixels)
+        out = {**pixels, "image": to_planes(pixels["image"])}
         if not params.resamples:
-            for name, array in out.items():
-                out[name] = flip_pixels(array, params, height_dim=array.ndim - (3 if name == "image" else 2))
-        image = to_planes(out["image"])
+            out = {name: flip_pixels(array, params) for name, array in out.items()}
+        image = out["image"].float()
         if params.recolours:
             image = recolour(image, params)
         out["image"] = standardise(image, self._kind)
@@ -244,13 +244,13 @@ class TrainLoader:
         if self.pseudo.threshold_at == "native":
             return pixels["levels"].long()
         soft = pixels[self.pseudo.source]
-        return torch.stack([(soft >= 255 * t - TIE).long() for t in self.pseudo.thresholds or ()], dim=1)
+        return torch.stack([_reaches(soft, t) for t in self.pseudo.thresholds or ()], dim=1).long()  # bytes, then long
 
     def _ternary(self, heat: Tensor) -> Tensor:
         """Return (B, H, W) int64 of 0, 1 and 255: GNAN's target, as :func:`gazeseg.supervision.levels.ternary`."""
-        foreground = heat >= 255 * self.partial.tau_f - TIE
-        between = (heat > 255 * self.partial.tau_b + TIE).logical_and_(~foreground)
-        return foreground.long().masked_fill_(between, IGNORE)
+        foreground = _reaches(heat, self.partial.tau_f)
+        above = _exceeds(heat, self.partial.tau_b) | foreground
+        return (above * IGNORE - foreground * (IGNORE - 1)).long()  # in bytes, then one conversion
 
     def _track(self, rows: Rows, params: TransformParams) -> tuple[Tensor, Tensor]:
         """Return (B, N, 4) float32 and (B,) int64; N is the longest of the batch, at least 1."""
@@ -317,6 +317,24 @@ def _network_track(fixations: Fixations, size: tuple[int, int]) -> FloatArray:
         axis=1,
     )
     return track
+
+
+def _reaches(soft: Tensor, threshold: float) -> Tensor:
+    """Return uint8 1 where a map in 0..255 is at least ``255 * threshold``, else 0."""
+    bound = 255 * threshold - TIE
+    if soft.is_floating_point():
+        return (soft >= bound).to(torch.uint8)
+    whole = max(1, math.ceil(bound))
+    return soft.clamp(whole - 1, whole).sub_(whole - 1)  # what a comparison gives, several times faster on a CPU
+
+
+def _exceeds(soft: Tensor, threshold: float) -> Tensor:
+    """Return uint8 1 where a map in 0..255 is above ``255 * threshold``, else 0."""
+    bound = 255 * threshold + TIE
+    if soft.is_floating_point():
+        return (soft > bound).to(torch.uint8)
+    whole = math.floor(bound)
+    return soft.clamp(whole, whole + 1).sub_(whole)
 
 
 def _ignore(target: Tensor, samples: Tensor | None, inside: Tensor | None) -> Tensor:

@@ -106,8 +106,8 @@ def resolve_normalise(kind: Normalise, channels: int) -> Literal["imagenet", "zs
 
 
 def to_planes(image: Tensor) -> Tensor:
-    """Return uint8 (B, H, W, C) as contiguous float32 (B, C, H, W), still in 0..255."""
-    return image.permute(0, 3, 1, 2).contiguous().float()  # in this order: moving bytes is cheaper than moving floats
+    """Return (B, H, W, C) as contiguous (B, C, H, W)."""
+    return image.permute(0, 3, 1, 2).contiguous()
 
 
 def standardise(image: Tensor, kind: Normalise) -> Tensor:
@@ -138,7 +138,7 @@ def normalise(image: Tensor, kind: Normalise = "auto") -> Tensor:
     Raises:
         ConfigError: for imagenet on other than three channels.
     """
-    return standardise(to_planes(image), kind)
+    return standardise(to_planes(image).float(), kind)  # planes first: moving bytes is cheaper than moving floats
 
 
 def recolour(image: Tensor, params: TransformParams) -> Tensor:
@@ -163,24 +163,19 @@ def recolour(image: Tensor, params: TransformParams) -> Tensor:
     return torch.baddbmm(offset, host[:, :channels], flat).clamp_(0, 255).reshape(image.shape)
 
 
-def flip_pixels(pixels: Tensor, params: TransformParams, *, height_dim: int) -> Tensor:
-    """Flip a batch exactly, by index; the first dimension is B, width follows ``height_dim``."""
-    out = pixels
-    for flags, dim in ((params.flip_x, height_dim + 1), (params.flip_y, height_dim)):
-        if not flags.any():
-            continue
-        if flags.all():
-            out = out.flip(dim)
-        elif out.device.type == "cpu":
-            copy = out.clone()
-            chosen = np.flatnonzero(flags)
-            for b in chosen:
-                copy[b] = out[b].flip(dim - 1)
-            out = copy
-        else:  # both versions are cheap there, and choosing on the device needs no index to wait for
-            chosen_flags = send(flags, out.device).reshape(-1, *(1,) * (out.ndim - 1))
-            out = torch.where(chosen_flags, out.flip(dim), out)
-    return out
+def flip_pixels(pixels: Tensor, params: TransformParams) -> Tensor:
+    """Flip a batch (B, ..., H, W) exactly, by index, and return it; on a CPU this happens in place."""
+    if pixels.device.type == "cpu":
+        for b, (flip_x, flip_y) in enumerate(zip(params.flip_x.tolist(), params.flip_y.tolist(), strict=True)):
+            dims = [dim for dim, flipped in ((-1, flip_x), (-2, flip_y)) if flipped]
+            if dims:
+                pixels[b] = pixels[b].flip(dims)
+        return pixels
+    for dim, flags in ((-1, params.flip_x), (-2, params.flip_y)):
+        if flags.any():  # both versions and a choice on the device: indices would have to be waited for
+            chosen = send(flags, pixels.device).reshape(-1, *(1,) * (pixels.ndim - 1))
+            pixels = torch.where(chosen, pixels.flip(dim), pixels)
+    return pixels
 
 
 def move_pixels(image: Tensor, maps: Tensor | None, labels: Tensor | None, params: TransformParams) -> Warped:
