@@ -16,7 +16,7 @@ LAYERS = [
     {"train"},
     {"evaluate", "predict"},
     {"report"},
-    {"cli"},
+    {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 TORCH_FREE = ("gaze", "supervision", "report")

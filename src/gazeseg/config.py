@@ -48,7 +48,7 @@ class CrfConfig(Section):
     sxy: float = Field(80.0, gt=0)  # px of the native image
     srgb: float = Field(13.0, gt=0)  # grey levels of 0..255
     compat: float = Field(1.0, gt=0)
-    iterations: int = Field(10, ge=1)
+    iterations: int = Field(10, ge=1)  # fast uses at most 5: the mean field contracts
 
 
 class PseudoConfig(Section):

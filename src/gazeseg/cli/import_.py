@@ -54,7 +54,7 @@ def kvasir_seg(
 def nci_isbi(
     *,
     out: Path,
-    masks: Path,
+    masks: Path | None = None,
     images: Path | None = None,
     gaze: Path | None = None,
     splits: Path | None = None,
@@ -87,6 +87,7 @@ def folder(
     splits: Path | None = None,
     patients: Path | None = None,
     classes: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    name: str | None = None,
     copy: bool = False,
 ) -> None:
     """Your own images, with what else you have.
@@ -103,11 +104,20 @@ def folder(
         splits: Folder with train.txt, val.txt, test.txt, one case a line.
         patients: Table case_id, patient_id; without it each case is a patient.
         classes: Names of the classes, background first.
+        name: What tables and reports call the data set; by default the folder's name.
         copy: Copy the images and masks into the folder.
     """
     from gazeseg.data.importers import folder as importer
 
     dataset = importer.run(
-        out, images=images, masks=masks, gaze=gaze, splits=splits, patients=patients, classes=classes, copy=copy
+        out,
+        images=images,
+        masks=masks,
+        gaze=gaze,
+        splits=splits,
+        patients=patients,
+        classes=classes,
+        name=name,
+        copy=copy,
     )
     _done(dataset, out)
