@@ -14,6 +14,7 @@ import torch
 
 from gazeseg.config import TrainConfig
 from gazeseg.errors import ConfigError, DataError, GazeSegError
+from gazeseg.methods.base import StepOutput
 from gazeseg.nets.base import SegmentationNet
 from gazeseg.train import checkpoint
 from gazeseg.train.optim import lr_at
@@ -132,16 +133,30 @@ def test_bf16_and_channels_last_train(tmp_path):
     assert rows[-1]["loss"] < rows[0]["loss"]
 
 
-def test_compile_reaches_every_network_body(tmp_path, monkeypatch):
+def test_compiled_bodies_learn_the_same_under_the_same_names(tmp_path, monkeypatch):
     class WithNet(tiny.Tiny):
         def __init__(self):
             super().__init__()
+            torch.manual_seed(0)
             self.net = SegmentationNet("n", torch.nn.Conv2d(1, 2, 1), width=2, num_classes=2, min_side=1)
 
-    compiled = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: compiled.append(self))
-    method, _ = _fit(tmp_path, WithNet(), compile=True, iterations=1)
+        def training_step(self, batch, step):
+            return StepOutput({"mse": self.net(batch.image).square().mean()})
+
+    compiled, real = [], torch.nn.Module.compile
+
+    def compile_lightly(self):
+        compiled.append(self)
+        real(self, backend="aot_eager")  # all of the machinery but the C++ compiler, which takes a minute
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_lightly)
+    method, _ = _fit(tmp_path / "compiled", WithNet(), compile=True, iterations=3)
+    plain, _ = _fit(tmp_path / "plain", WithNet(), iterations=3)
     assert compiled == [method.net.body]
+    stored = checkpoint.load_weights(RunFolder(tmp_path / "compiled"))
+    assert stored.keys() == plain.state_dict().keys()
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(stored[name], value)
 
 
 def test_threads_are_given_back(tmp_path):
