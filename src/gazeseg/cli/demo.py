@@ -61,12 +61,12 @@ DEMO = {
     },
     "network": {"name": "small_unet"},
     "train": {
-        "iterations": 400,
+        "iterations": 300,
         "optimizer": "adamw",
         "lr": 2e-3,
         "schedule": "one_cycle",
         "weight_decay": 1e-2,
-        "checkpoint_every": 200,
+        "checkpoint_every": 150,
     },
 }
 """A schedule that ends in a minute on two cores and still learns."""

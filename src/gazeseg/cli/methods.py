@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from gazeseg.errors import ConfigError, suggest
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 def methods(name: str | None = None, /) -> None:
@@ -13,25 +17,28 @@ def methods(name: str | None = None, /) -> None:
     Args:
         name: A method; without it all are listed.
     """
-    from rich.table import Table
+    from gazeseg.methods import available, find
 
-    from gazeseg.console import stdout
-    from gazeseg.methods import available
-
-    known = available()
     if name is None:
-        table = Table("method", "what it does", "needs", "reference", "status", box=None, pad_edge=False)
-        for key, method in sorted(known.items()):
-            reference = f"{method.reference.title} ({method.reference.venue})"
-            table.add_row(key, method.summary, ", ".join(sorted(method.needs)), reference, method.reference.status)
-        stdout.print(table)
+        for key, method in sorted(available().items()):
+            print(f"{key:<14}{method.reference.status:<16}needs {', '.join(sorted(method.needs)):<10}{method.summary}")
+            print(f"{'':<14}{method.reference.title}, {method.reference.venue}")
         return
-    if name not in known:
-        raise ConfigError(f"unknown method '{name}'{suggest(name, known)}")
-    method = known[name]
-    stdout.print(f"{name}: {method.summary}", markup=False)
-    stdout.print(f"status     {method.reference.status}", markup=False)
-    stdout.print(f"reference  {method.reference.title}, {method.reference.venue}, {method.reference.url}", markup=False)
-    stdout.print(f"needs      {', '.join(sorted(method.needs))}", markup=False)
-    for field_name, field in method.Config.model_fields.items():
-        stdout.print(f"  --method.{field_name}  default {field.default!r}", markup=False)
+    method = find(name)
+    print(f"{name}: {method.summary}")
+    print(f"status     {method.reference.status}")
+    print(f"reference  {method.reference.title}, {method.reference.venue}, {method.reference.url}")
+    print(f"needs      {', '.join(sorted(method.needs))}")
+    for key, default in _keys(method.Config):
+        print(f"  --method.{key:<24} {default if default is not None else 'from the profile'}")
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield every key of a configuration model with its default, sections unfolded."""
+    from pydantic import BaseModel
+
+    for name, field in model.model_fields.items():
+        if isinstance(field.default, BaseModel):
+            yield from _keys(type(field.default), f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field.default

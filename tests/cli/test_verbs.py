@@ -1,0 +1,113 @@
+"""The verbs in the order in which a person uses them, on a small data set."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gazeseg.cli import VERBS, main
+from gazeseg.methods import available
+
+BUDGET = [
+    *("--data.size", "48,48", "--network.name", "small_unet", "--train.iterations", "6", "--train.batch_size", "2"),
+    *("--train.optimizer", "adamw", "--train.lr", "0.002", "--train.checkpoint_every", "3", "--train.threads", "1"),
+]
+
+
+@pytest.fixture
+def dataset(lab, tmp_path):
+    assert main(lab.import_arguments(tmp_path / "ds")) == 0
+    assert main(["masks", str(tmp_path / "ds")]) == 0
+    return tmp_path / "ds"
+
+
+def _train(dataset, out, method, *more):
+    return main(["train", "--method", method, "--data", str(dataset), "--out", str(out), *BUDGET, *more])
+
+
+def test_from_images_and_gaze_to_a_report(lab, dataset, tmp_path, capsys):
+    runs = []
+    for seed in (0, 1):
+        run = tmp_path / f"gms {seed}"
+        assert _train(dataset, run, "gazemedseg", "--train.seed", str(seed)) == 0
+        assert main(["evaluate", str(run)]) == 0
+        runs.append(str(run))
+    assert _train(dataset, tmp_path / "full", "full") == 0
+    assert main(["evaluate", str(tmp_path / "full")]) == 0
+    summary = json.loads((tmp_path / "full" / "evaluation" / "test" / "summary.json").read_text())
+    assert summary["cases"] == 2
+    capsys.readouterr()
+    assert main(["compare", *runs, str(tmp_path / "full"), "--out", str(tmp_path / "table.json")]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"gazemedseg .*\| 2 ", text)  # two seeds in one row
+    assert len(json.loads((tmp_path / "table.json").read_text())["rows"]) == 2
+    assert main(["report", *runs, str(tmp_path / "full"), "--out", str(tmp_path / "report.html")]) == 0
+    assert "gazemedseg" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+    assert main(["predict", runs[0], str(lab.images), "--out", str(tmp_path / "out")]) == 0
+    for name in lab.names:
+        mask = np.asarray(Image.open(tmp_path / "out" / f"{name}.png"))
+        assert mask.shape == (40, 48)
+        assert set(np.unique(mask)) <= {0, 1}
+    scores = tmp_path / "scores"
+    masks = ["--predictions", str(tmp_path / "out"), "--truth", str(lab.masks)]
+    assert main(["evaluate", *masks, "--out", str(scores)]) == 0
+    assert len((scores / "cases.csv").read_text(encoding="utf-8").splitlines()) == 1 + len(lab.names)
+
+
+@pytest.mark.parametrize("method", [name for name in available() if name != "full"])
+def test_a_weakly_supervised_method_trains_with_no_mask_on_disk(lab, tmp_path, method):
+    shutil.rmtree(lab.masks)
+    arguments = lab.import_arguments(tmp_path / "ds")
+    at = arguments.index("--masks")
+    assert main(arguments[:at] + arguments[at + 2 :]) == 0
+    assert main(["masks", str(tmp_path / "ds")]) == 0
+    assert not (tmp_path / "ds" / "pseudo" / "quality.csv").exists()
+    assert _train(tmp_path / "ds", tmp_path / "run", method) == 0
+
+
+def test_full_supervision_without_masks_is_refused(lab, refused, tmp_path):
+    arguments = lab.import_arguments(tmp_path / "ds")
+    at = arguments.index("--masks")
+    assert main(arguments[:at] + arguments[at + 2 :]) == 0
+    line = refused(
+        ["train", "--method", "full", "--data", str(tmp_path / "ds"), "--out", str(tmp_path / "run"), *BUDGET]
+    )
+    assert "mask" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_corrupt_checkpoint_is_named(lab, dataset, refused, tmp_path):
+    assert _train(dataset, tmp_path / "run", "gaze_unet") == 0
+    (weights,) = (tmp_path / "run" / "checkpoints").rglob("model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:100])
+    assert "model.safetensors" in refused(
+        ["predict", str(tmp_path / "run"), str(lab.images), "--out", str(tmp_path / "o")]
+    )
+    assert "model.safetensors" in refused(["evaluate", str(tmp_path / "run")])
+
+
+def test_a_stored_configuration_repeats_the_run(dataset, tmp_path):
+    assert _train(dataset, tmp_path / "a", "gaze_partial") == 0
+    assert main(["train", "--config", str(tmp_path / "a" / "config.yaml"), "--out", str(tmp_path / "b")]) == 0
+    first, second = ((tmp_path / run / "checkpoints").rglob("model.safetensors") for run in "ab")
+    assert next(first).read_bytes() == next(second).read_bytes()
+
+
+def test_a_bad_image_is_reported_and_the_rest_goes_on(lab, dataset, tmp_path, capsys):
+    assert _train(dataset, tmp_path / "run", "gaze_unet") == 0
+    (lab.images / "broken.png").write_bytes(b"no image")
+    assert main(["predict", str(tmp_path / "run"), str(lab.images), "--out", str(tmp_path / "out")]) == 2
+    assert "broken.png" in capsys.readouterr().err
+    assert len(list((tmp_path / "out").glob("*.png"))) == len(lab.names)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(verb, capsys):
+    names = ["import", "folder"] if verb == "import" else [verb]
+    assert main([*names, "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Example: gazeseg " + " ".join(names) in text
