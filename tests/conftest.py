@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch loads: parallel test processes share few cores
+
 SHARED = Path(os.environ.get("GAZESEG_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 

@@ -7,6 +7,7 @@ that handing them back repeats the work.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -159,6 +160,29 @@ class RunConfig(Section):
 S = TypeVar("S", bound=BaseModel)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 scalars: ``off`` is a word (``crf.mode off``) and ``1e-3`` a number, unlike in YAML 1.1."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":float"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"([-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.inf|\.nan)$"),
+    list("-+.0123456789"),
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """Parse a YAML document or scalar with the scalars of YAML 1.2."""
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 -- a SafeLoader
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
@@ -166,7 +190,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: if the file is missing, is no YAML or is no mapping.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; give the path of a YAML configuration") from None
     except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
@@ -203,7 +227,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def parse_overrides(tokens: Iterable[str]) -> dict[str, Any]:
     """Turn ``["--train.lr", "1e-3", "--data.size=96,96"]`` into nested keys; values are read as YAML.
 
-    A comma makes a list, and numbers such as ``1e-3`` (text, to YAML 1.1) are left to pydantic.
+    A comma makes a list.
 
     Raises:
         ConfigError: if a token is no ``--section.key`` or has no value.
@@ -219,9 +243,7 @@ def parse_overrides(tokens: Iterable[str]) -> dict[str, Any]:
             if not pending:
                 raise ConfigError(f"--{key} has no value; give it as --{key} VALUE")
             value = pending.pop(0)
-        parsed: Any = (
-            yaml.safe_load(f"[{value}]") if "," in value and not value.startswith("[") else yaml.safe_load(value)
-        )
+        parsed: Any = parse_yaml(f"[{value}]") if "," in value and not value.startswith("[") else parse_yaml(value)
         nested: dict[str, Any] = {}
         level = nested
         *sections, leaf = key.split(".")

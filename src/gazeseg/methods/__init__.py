@@ -13,7 +13,7 @@ from gazeseg.console import warn
 from gazeseg.errors import ConfigError, suggest
 from gazeseg.methods.base import Method, Reference, StepOutput
 
-__all__ = ["Method", "Reference", "StepOutput", "available", "create", "describe"]
+__all__ = ["Method", "Reference", "StepOutput", "available", "create", "find"]
 
 GROUP = "gazeseg.methods"
 
@@ -59,20 +59,6 @@ def find(name: str) -> type[Method]:
     if name not in known:
         raise ConfigError(f"unknown method '{name}'{suggest(name, known)}")
     return known[name]
-
-
-def describe() -> list[dict[str, str]]:
-    """Return one row a method: name, summary, needs, reference, status."""
-    return [
-        {
-            "name": name,
-            "summary": method.summary,
-            "needs": ", ".join(sorted(method.needs)),
-            "reference": f"{method.reference.title}, {method.reference.venue}, {method.reference.url}",
-            "status": method.reference.status,
-        }
-        for name, method in available().items()
-    ]
 
 
 def create(
