@@ -1,3 +1,4 @@
+import itertools
 import sys
 from collections import OrderedDict
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from matplotlib import cbook
+from monai.networks.nets.basic_unet import BasicUNet
 from PIL import Image
 
 from gazeseg.config import NetworkConfig
@@ -168,3 +170,41 @@ def test_a_missing_weight_package_names_its_extra(monkeypatch):
     with pytest.raises(MissingDependencyError, match=r"gazeseg\[encoders\]"):
         _build("efficientnet_lite0", pretrained=True)
     _build("efficientnet_lite0", pretrained=False)  # weights from a checkpoint need no package
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("size", [(64, 64), (50, 96)])
+def test_the_levels_are_open_and_have_the_widths_they_name(name, size):
+    network = _build(name)
+    images = torch.randn(2, 3, *size)
+    maps = network.encode(images)
+    assert tuple(level.shape[1] for level in maps) == network.encoder_widths
+    assert all(above.shape[-1] > below.shape[-1] for above, below in itertools.pairwise(maps))
+    seen = []
+
+    def note(stage, x):
+        seen.append((stage, x.shape[1]))
+        return x
+
+    decoded = network.decode(maps, size, note)
+    assert seen == list(enumerate(network.decoder_widths))
+    network.eval()
+    torch.testing.assert_close(network.decode(network.encode(images), size), network.features(images))
+    assert decoded.shape == (2, network.decoder_widths[-1], *size)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_what_refine_returns_goes_on_upwards(name):
+    network = _build(name).eval()
+    images = torch.randn(1, 3, 64, 64)
+    maps = network.encode(images)
+    plain = network.decode(maps, (64, 64))
+    for chosen in range(len(network.decoder_widths)):
+        refined = network.decode(maps, (64, 64), lambda stage, x, chosen=chosen: 2 * x if stage == chosen else x)
+        assert not torch.equal(refined, plain)
+
+
+def test_basic_unet_walked_level_by_level_equals_monai():
+    network = _build("basic_unet").eval()
+    images = torch.randn(1, 3, 47, 33)
+    assert torch.equal(network.features(images), BasicUNet.forward(network.body, images))

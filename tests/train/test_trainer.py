@@ -12,10 +12,10 @@ import safetensors.torch
 import tiny
 import torch
 
-from gazeseg.config import TrainConfig
+from gazeseg.config import NetworkConfig, TrainConfig
 from gazeseg.errors import ConfigError, DataError, GazeSegError
 from gazeseg.methods.base import StepOutput
-from gazeseg.nets.base import SegmentationNet
+from gazeseg.nets import build_network
 from gazeseg.train import checkpoint
 from gazeseg.train.optim import lr_at
 from gazeseg.train.runfolder import RunFolder
@@ -137,8 +137,8 @@ def test_compiled_bodies_learn_the_same_under_the_same_names(tmp_path, monkeypat
     class WithNet(tiny.Tiny):
         def __init__(self):
             super().__init__()
-            torch.manual_seed(0)
-            self.net = SegmentationNet("n", torch.nn.Conv2d(1, 2, 1), width=2, num_classes=2, min_side=1)
+            config = NetworkConfig(name="small_unet", features=(4, 4))
+            self.net = build_network(config, in_channels=1, num_classes=2, seed=0)
 
         def training_step(self, batch, step):
             return StepOutput({"mse": self.net(batch.image).square().mean()})

@@ -32,6 +32,24 @@ class StepOutput:
     logs: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One map of an explanation, drawn over the image.
+
+    Attributes:
+        row: Line of the figure in which it stands; layers of one row follow each other.
+        title: Short text above the panel.
+        values: (h, w) of any size, stretched to the image; on any device. A probability, attention, target or mask lies
+            in 0..1, a difference in -1..1; a mask holds 0 and 1.
+        kind: How to draw it.
+    """
+
+    row: str
+    title: str
+    values: Tensor
+    kind: Literal["probability", "attention", "target", "difference", "mask"]
+
+
 def required(batch: Batch, name: str) -> Tensor:
     """Return a field of the batch that a method cannot do without.
 
@@ -85,3 +103,11 @@ class Method(nn.Module):
     def predict(self, images: Tensor) -> Tensor:
         """Map images (B, C, H, W) to probabilities (B, K, H, W) that sum to 1 over the K classes."""
         raise NotImplementedError  # the protocol itself: every method overrides it
+
+    def explain(self, batch: Batch) -> tuple[Layer, ...]:
+        """Return what there is to see of one case, a batch of one with every field that the method ``needs``.
+
+        Called in evaluation mode without gradients. By default the foreground of ``predict``.
+        """
+        foreground = 1 - self.predict(batch.image)[0, 0]
+        return (Layer("prediction", "probability", foreground, "probability"),)

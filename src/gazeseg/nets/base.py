@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gazeseg.errors import DataError
+
+Refine = Callable[[int, Tensor], Tensor]
+"""Maps a decoder stage (0 is the deepest) and its output (B, C, h, w) to what goes on upwards, of the same shape."""
+
+
+class UNetBody(nn.Module):
+    """The part of a network below its classifier, open between its levels for methods that act there.
+
+    Attributes:
+        encoder_widths: Channels of the maps of :meth:`encode`, finest first.
+        decoder_widths: Channels after each decoder stage, deepest first; the last is the number of features.
+    """
+
+    encoder_widths: tuple[int, ...]
+    decoder_widths: tuple[int, ...]
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Map images (B, C, H, W), padded as the poolings need, to one map a level, finest first."""
+        raise NotImplementedError  # the protocol itself: every body overrides it
+
+    def decode(self, maps: Sequence[Tensor], refine: Refine | None = None) -> Tensor:
+        """Map the encoder's maps to features of the padded size, through ``refine`` after every stage."""
+        raise NotImplementedError  # the protocol itself: every body overrides it
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (B, C, H, W) to features (B, F, H, W)."""
+        return crop(self.decode(self.encode(images)), images.shape[-2:])
 
 
 class SegmentationNet(nn.Module):
@@ -13,18 +42,27 @@ class SegmentationNet(nn.Module):
 
     Args:
         name: Name of the network, for messages.
-        body: Maps images (B, C, H, W) to features (B, ``width``, H, W).
-        width: Channels of the features.
+        body: Maps images (B, C, H, W) to features (B, F, H, W).
         num_classes: Classes including background; two classes share one foreground logit.
         min_side: Smallest image side in pixels that the body can take.
     """
 
-    def __init__(self, name: str, body: nn.Module, *, width: int, num_classes: int, min_side: int) -> None:
+    def __init__(self, name: str, body: UNetBody, *, num_classes: int, min_side: int) -> None:
         super().__init__()
         self.name = name
         self.min_side = min_side
         self.body = body
-        self.head = nn.Conv2d(width, 1 if num_classes == 2 else num_classes, kernel_size=1)
+        self.head = nn.Conv2d(body.decoder_widths[-1], 1 if num_classes == 2 else num_classes, kernel_size=1)
+
+    @property
+    def encoder_widths(self) -> tuple[int, ...]:
+        """Channels of the encoder's maps, finest first."""
+        return self.body.encoder_widths
+
+    @property
+    def decoder_widths(self) -> tuple[int, ...]:
+        """Channels after each decoder stage, deepest first."""
+        return self.body.decoder_widths
 
     def features(self, images: Tensor) -> Tensor:
         """Map images (B, C, H, W) to features (B, F, H, W).
@@ -32,19 +70,38 @@ class SegmentationNet(nn.Module):
         Raises:
             DataError: if a side is too short for the poolings of this network.
         """
+        self._check(images)
+        features: Tensor = self.body(images)
+        return features
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """Map images (B, C, H, W) to the encoder's maps, finest first; padded sizes where the poolings need it.
+
+        Raises:
+            DataError: if a side is too short for the poolings of this network.
+        """
+        self._check(images)
+        return self.body.encode(images)
+
+    def decode(self, maps: Sequence[Tensor], size: Sequence[int], refine: Refine | None = None) -> Tensor:
+        """Map the encoder's maps to features (B, F, H, W) of ``size`` (H, W), through ``refine`` after every stage.
+
+        ``features(x)`` is ``decode(encode(x), x.shape[-2:])``.
+        """
+        return crop(self.body.decode(maps, refine), size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (B, C, H, W) to logits (B, 1, H, W) for two classes, else (B, num_classes, H, W)."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+    def _check(self, images: Tensor) -> None:
         height, width = images.shape[-2:]
         if min(height, width) < self.min_side:
             raise DataError(
                 f"{self.name} got images of {height} x {width} px; it needs at least {self.min_side} px a side, "
                 "so raise data.size"
             )
-        features: Tensor = self.body(images)
-        return features
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, 1, H, W) for two classes, else (B, num_classes, H, W)."""
-        logits: Tensor = self.head(self.features(images))
-        return logits
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
@@ -52,3 +109,8 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
     height, width = images.shape[-2:]
     bottom, right = -height % multiple, -width % multiple
     return F.pad(images, (0, right, 0, bottom), mode="replicate") if bottom or right else images
+
+
+def crop(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Cut (B, C, H', W') to its top left ``size`` (H, W): what :func:`pad_to_multiple` added goes."""
+    return maps[..., : size[0], : size[1]]

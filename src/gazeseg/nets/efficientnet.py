@@ -9,14 +9,14 @@ every stride by a pixel and costs accuracy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gazeseg.errors import ConfigError, DataError, MissingDependencyError
-from gazeseg.nets.base import SegmentationNet, pad_to_multiple
+from gazeseg.nets.base import Refine, SegmentationNet, UNetBody, pad_to_multiple
 
 STAGES = (  # repeats, kernel, stride of the first, expansion, output channels
     (1, 3, 1, 1, 16),
@@ -132,7 +132,7 @@ def imagenet_weights() -> dict[str, Tensor]:
     return weights
 
 
-class _EfficientUNet(nn.Module):
+class _EfficientUNet(UNetBody):
     def __init__(self, in_channels: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         self.encoder = EfficientNetLite0(in_channels)
@@ -151,16 +151,22 @@ class _EfficientUNet(nn.Module):
             )
             below = width
         self.decoder = nn.ModuleList(levels)
+        self.encoder_widths = TAP_WIDTHS
+        self.decoder_widths = widths
 
-    def forward(self, images: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
+    def encode(self, images: Tensor) -> list[Tensor]:
         # 64 px at least: batch norm of a single image needs more than one pixel at stride 32
-        x: Tensor = pad_to_multiple(images, 64 if min(height, width) <= 32 else 32)
-        *skips, x = self.encoder(x)
-        for level in self.decoder:
+        maps: list[Tensor] = self.encoder(pad_to_multiple(images, 64 if min(images.shape[-2:]) <= 32 else 32))
+        return maps
+
+    def decode(self, maps: Sequence[Tensor], refine: Refine | None = None) -> Tensor:
+        *skips, x = maps
+        for stage, level in enumerate(self.decoder):
             x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = level(torch.cat([x, skips.pop()], dim=1) if skips else x)
-        return x[..., :height, :width]
+            if refine is not None:
+                x = refine(stage, x)
+        return x
 
 
 def efficientnet_lite0(
@@ -186,4 +192,4 @@ def efficientnet_lite0(
     body = _EfficientUNet(in_channels, widths)
     if pretrained:
         body.encoder.load_imagenet(imagenet_weights())
-    return SegmentationNet("efficientnet_lite0", body, width=widths[-1], num_classes=num_classes, min_side=16)
+    return SegmentationNet("efficientnet_lite0", body, num_classes=num_classes, min_side=16)

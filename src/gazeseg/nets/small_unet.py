@@ -8,13 +8,14 @@ because it treats a case alike in training and in prediction and does not depend
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gazeseg.errors import ConfigError
-from gazeseg.nets.base import SegmentationNet, pad_to_multiple
+from gazeseg.nets.base import Refine, SegmentationNet, UNetBody, pad_to_multiple
 
 WIDTHS = (12, 24, 48, 80, 120)  # encoder levels; the first is also the number of features
 GROUPS = 4
@@ -28,7 +29,7 @@ def _convolution(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-class _SmallUNet(nn.Module):
+class _SmallUNet(UNetBody):
     def __init__(self, in_channels: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         self.stem = _convolution(in_channels, widths[0])
@@ -39,18 +40,23 @@ class _SmallUNet(nn.Module):
         self.reduce = nn.ModuleList(nn.Conv2d(below, above, 1, bias=False) for above, below in reversed(pairs))
         self.decoder = nn.ModuleList(_convolution(2 * above, above) for above, _ in reversed(pairs))
         self.stride = 2 ** len(pairs)
+        self.encoder_widths = widths
+        self.decoder_widths = tuple(above for above, _ in reversed(pairs))
 
-    def forward(self, images: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
-        x: Tensor = self.stem(pad_to_multiple(images, self.stride))
-        skips = []
+    def encode(self, images: Tensor) -> list[Tensor]:
+        maps: list[Tensor] = [self.stem(pad_to_multiple(images, self.stride))]
         for level in self.encoder:
-            skips.append(x)
-            x = level(F.max_pool2d(x, 2))
-        for reduce, level, skip in zip(self.reduce, self.decoder, reversed(skips), strict=True):
+            maps.append(level(F.max_pool2d(maps[-1], 2)))
+        return maps
+
+    def decode(self, maps: Sequence[Tensor], refine: Refine | None = None) -> Tensor:
+        *skips, x = maps
+        for stage, (reduce, level) in enumerate(zip(self.reduce, self.decoder, strict=True)):
             up = F.interpolate(reduce(x), scale_factor=2.0, mode="bilinear", align_corners=False)
-            x = level(torch.cat([skip, up], dim=1))
-        return x[..., :height, :width]
+            x = level(torch.cat([skips.pop(), up], dim=1))
+            if refine is not None:
+                x = refine(stage, x)
+        return x
 
 
 def small_unet(*, in_channels: int, num_classes: int, widths: tuple[int, ...] | None = None) -> SegmentationNet:
@@ -63,4 +69,4 @@ def small_unet(*, in_channels: int, num_classes: int, widths: tuple[int, ...] | 
     if len(widths) < 2 or any(width % GROUPS or width <= 0 for width in widths):
         raise ConfigError(f"network.features of small_unet must be two or more multiples of {GROUPS}, got {[*widths]}")
     body = _SmallUNet(in_channels, widths)
-    return SegmentationNet("small_unet", body, width=widths[0], num_classes=num_classes, min_side=16)
+    return SegmentationNet("small_unet", body, num_classes=num_classes, min_side=16)
