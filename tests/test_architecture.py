@@ -16,6 +16,7 @@ LAYERS = [
     {"train"},
     {"evaluate", "predict"},
     {"report"},
+    {"ablate"},
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
