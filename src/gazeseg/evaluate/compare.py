@@ -70,6 +70,7 @@ class PairTest:
     first: str
     second: str
     difference: float  # mean Dice of second less first
+    ci95: tuple[float, float]  # of the difference, bootstrap over cases
     p: float
     p_holm: float
 
@@ -129,7 +130,7 @@ class Comparison:
         if len(kinds) > 1:
             notes.append(f"rows differ in their gaze ({', '.join(sorted(kinds))}): they do not show which method wins.")
         title = f"{self.dataset} {self.split}, {self.cases} {self.by}s, protocol {self.protocol}"
-        return "\n".join([title, "", *_markdown(lines), "", *notes])
+        return "\n".join([title, "", *markdown_table(lines), "", *notes])
 
     def to_json(self) -> str:
         """Return every number as JSON."""
@@ -171,17 +172,41 @@ def compare_runs(
     """
     if not runs:
         raise DataError("no run to compare; name run folders")
-    loaded = [_load(Path(run), split) for run in runs]
+    groups: dict[str, list[_Run]] = {}
+    for run in (_load(Path(run), split) for run in runs):
+        groups.setdefault(json.dumps(run.config, sort_keys=True), []).append(run)
+    labels = _labels([members[0] for members in groups.values()])
+    return _compare(dict(zip(labels, groups.values(), strict=True)), split, pairs, samples, seed)
+
+
+def compare_groups(
+    groups: Mapping[str, Sequence[Path]],
+    split: str = "test",
+    *,
+    pairs: Literal["first", "all"] = "first",
+    samples: int = 10_000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare evaluated runs in rows of given names, each the runs of one configuration that differ in the seed.
+
+    Two rows may have the same configuration; otherwise as :func:`compare_runs`.
+    """
+    loaded = {label: [_load(Path(run), split) for run in runs] for label, runs in groups.items() if runs}
+    if not loaded:
+        raise DataError("no run to compare; name run folders")
+    return _compare(loaded, split, pairs, samples, seed)
+
+
+def _compare(
+    groups: Mapping[str, Sequence[_Run]], split: str, pairs: Literal["first", "all"], samples: int, seed: int
+) -> Comparison:
+    loaded = [run for members in groups.values() for run in members]
     for other in loaded[1:]:
         _check_same(loaded[0], other, split)
-    groups: dict[str, list[_Run]] = {}
-    for run in loaded:
-        groups.setdefault(json.dumps(run.config, sort_keys=True), []).append(run)
     for members in groups.values():
         _check_seeds(members)
-    labels = _labels([members[0] for members in groups.values()])
-    rows = tuple(_row(label, members, samples, seed) for label, members in zip(labels, groups.values(), strict=True))
-    dice = {label: _over_seeds(members, "dice") for label, members in zip(labels, groups.values(), strict=True)}
+    rows = tuple(_row(label, members, samples, seed) for label, members in groups.items())
+    dice = {label: _over_seeds(members, "dice") for label, members in groups.items()}
     summary = loaded[0].summary
     return Comparison(
         dataset=str(summary["dataset"]),
@@ -192,7 +217,7 @@ def compare_runs(
         unit=str(summary["unit"]),
         headline_hd95=str(summary["headline_hd95"]),
         rows=rows,
-        tests=_tests(dice, pairs),
+        tests=_tests(dice, pairs, samples, seed),
     )
 
 
@@ -324,13 +349,16 @@ def _seed_sd(per_run: Sequence[float | None]) -> float | None:
     return float(np.std(known, ddof=1)) if len(known) > 1 else None
 
 
-def _tests(dice: Mapping[str, npt.NDArray[np.float64]], pairs: Literal["first", "all"]) -> tuple[PairTest, ...]:
+def _tests(
+    dice: Mapping[str, npt.NDArray[np.float64]], pairs: Literal["first", "all"], samples: int, seed: int
+) -> tuple[PairTest, ...]:
     names = list(dice)
     chosen = [(names[0], name) for name in names[1:]] if pairs == "first" else list(itertools.combinations(names, 2))
     p_values = [paired_wilcoxon(dice[first], dice[second]) for first, second in chosen]
+    differences = [dice[second] - dice[first] for first, second in chosen]
     return tuple(
-        PairTest(first, second, float((dice[second] - dice[first]).mean()), p, adjusted)
-        for (first, second), p, adjusted in zip(chosen, p_values, holm(p_values), strict=True)
+        PairTest(*pair, float(change.mean()), bootstrap_ci(change, samples=samples, seed=seed), p, adjusted)
+        for pair, change, p, adjusted in zip(chosen, differences, p_values, holm(p_values), strict=True)
     )
 
 
@@ -342,7 +370,7 @@ def _p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _markdown(lines: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(lines: Sequence[Sequence[str]]) -> list[str]:
     """Return rows of aligned cells with a rule below the first."""
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     rows = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines]
