@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -67,9 +67,40 @@ class PartialConfig(Section):
     tau_b: float = Field(0.3, gt=0, lt=1)
 
 
+CONTROLS: Final = ("none", "shuffled_cases", "shuffled_order", "equal_durations", "centre_prior", "jitter:PX", "webcam")
+
+
+def check_control(value: str) -> str:
+    """Return the name of a gaze control in its one spelling; ``jitter:5.0`` is ``jitter:5``.
+
+    Raises:
+        ValueError: if it is none, or ``jitter`` has no number above 0.
+    """
+    name, colon, amount = value.partition(":")
+    if name == "jitter":
+        number = re.fullmatch(r"(\d+\.?\d*|\.\d+)(%?)", amount)
+        if not number or float(number[1]) == 0:
+            raise ValueError(
+                "jitter needs a number above 0: jitter:20 (px of the image) or jitter:2% (of its longer side)"
+            )
+        return f"jitter:{float(number[1]):g}{number[2]}"
+    if colon or name not in CONTROLS:
+        raise ValueError(f"unknown gaze control '{value}'{suggest(name, CONTROLS)}")
+    return value
+
+
+class GazeConfig(Section):
+    """A control: what is spoilt about the gaze of the training split before anything learns from it."""
+
+    control: Annotated[str, AfterValidator(check_control)] = "none"  # see gaze/control.py
+    scope: Literal["all", "track"] = "all"  # track: Batch.track alone; heatmap and pseudo-masks stay those of true gaze
+    seed: int = Field(0, ge=0)  # not the run's: every run of a control learns from the same gaze
+
+
 class MasksConfig(Section):
     """Everything that decides the content of a pseudo-mask folder."""
 
+    gaze: GazeConfig = GazeConfig()
     maps: MapsConfig = MapsConfig()
     crf: CrfConfig = CrfConfig()
     pseudo: PseudoConfig = PseudoConfig()
@@ -145,14 +176,24 @@ class EvaluateConfig(Section):
     bootstrap: int = Field(10_000, ge=100)
 
 
+class TextConfig(Section):
+    """Which text embeddings a method with text learns from."""
+
+    path: Path | None = None  # the folder that ``gazeseg encode`` wrote; None: ``DS/text``
+    control: Literal["none", "shuffled_cases"] = "none"  # shuffled: every image gets another one's text
+    seed: int = Field(0, ge=0)  # of the control; not the run's, so that seeds share one shuffle
+
+
 class RunConfig(Section):
     """A whole training run. ``method`` is validated by the named method's own ``Config``."""
 
     method: dict[str, Any]
     data: DataConfig = DataConfig()
     network: NetworkConfig = NetworkConfig()
+    gaze: GazeConfig = GazeConfig()
     pseudo: PseudoConfig = PseudoConfig()
     partial: PartialConfig = PartialConfig()
+    text: TextConfig = TextConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
 

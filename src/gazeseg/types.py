@@ -155,7 +155,7 @@ class Batch:
     Shapes: image (B, C, H, W) float, normalised; labelled (B,) bool; mask and weak (B, H, W) int64; pseudo (B, L, H, W)
     int64, one level a threshold; gaze_map (B, 1, H, W) in [0, 1]; track (B, N, 4) = x_px, y_px, onset_s, duration_s in
     pixels of the *transformed* image, zero-padded; track_length (B,); text (B, T, D), a zero row is padding;
-    text_length (B,).
+    text_length (B,), 0 = no text; text_fields (B, T) index of the description's field, 255 = none.
     """
 
     ids: tuple[str, ...]
@@ -169,6 +169,7 @@ class Batch:
     track_length: torch.Tensor | None = None
     text: torch.Tensor | None = None
     text_length: torch.Tensor | None = None
+    text_fields: torch.Tensor | None = None
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """Return a new batch with every tensor on ``device``."""

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from gazeseg.config import AugmentConfig, DataConfig, PartialConfig, PseudoConfig
+from gazeseg.config import AugmentConfig, DataConfig, PartialConfig, PseudoConfig, TextConfig
 from gazeseg.data.cache import Store
 from gazeseg.data.dataset import Case
 from gazeseg.data.loader import TrainLoader, batches, labelled_rows, store_fields
+from gazeseg.data.text import CaseTexts, TextStore
 from gazeseg.errors import ConfigError
 from gazeseg.supervision.levels import ternary
 from gazeseg.types import Batch, Fixations
@@ -337,3 +338,48 @@ def test_on_a_gpu_no_batch_waits_for_the_device(augment):
         reference = expected.batch(1)
         torch.testing.assert_close(host.image, reference.image, atol=1e-3, rtol=0)
         assert (host.pseudo != reference.pseudo).float().mean() < 1e-3
+
+
+def make_texts(store: Store, **changes) -> CaseTexts:
+    """Case i has i tokens of value i, so the first has none."""
+    count = len(store)
+    values = np.repeat(np.arange(count), np.arange(count))
+    text = TextStore(
+        ids=store.ids[1:],
+        tokens=np.repeat(values.astype(np.float16)[:, None], 3, axis=1),
+        lengths=np.arange(1, count),
+        fields=(values % 2).astype(np.uint8),
+        encoder="made",
+        provider="made",
+        prompt_hash="",
+        field_names=("location", "boundary"),
+    )
+    return CaseTexts.make(text, store.ids, TextConfig(**changes))
+
+
+def test_text_follows_its_image_and_is_padded_with_zeros():
+    store = make_store()
+    loader = make_loader(store, needs={"text"}, text=make_texts(store), augment=EVERYTHING)
+    seen = set()
+    for step in range(5):
+        batch = loader.batch(step)
+        for b, case_id in enumerate(batch.ids):
+            number = int(case_id[1:])
+            seen.add(number)
+            assert batch.text.dtype == torch.float32
+            assert batch.text_length[b] == number
+            assert (batch.text[b, :number] == number).all()
+            assert (batch.text[b, number:] == 0).all()
+            assert (batch.text_fields[b, :number] == number % 2).all()
+            assert (batch.text_fields[b, number:] == 255).all()
+        assert batch.text.shape[1] == max(1, int(batch.text_length.max()))
+    assert seen == set(range(10))
+    shuffled = make_loader(store, needs={"text"}, text=make_texts(store, control="shuffled_cases"))
+    batch = shuffled.batch(0)
+    for b, case_id in enumerate(batch.ids):
+        assert batch.text_length[b] != int(case_id[1:]) or case_id == "c0"
+
+
+def test_text_that_is_needed_must_be_given():
+    with pytest.raises(ConfigError, match="no text embeddings"):
+        make_loader(make_store(), needs={"text"})

@@ -22,6 +22,7 @@ from torch import Tensor
 from gazeseg.config import DataConfig, PartialConfig, PseudoConfig
 from gazeseg.console import warn
 from gazeseg.data.cache import Store
+from gazeseg.data.text import CaseTexts
 from gazeseg.data.transforms import (
     Normalise,
     TransformParams,
@@ -39,7 +40,8 @@ from gazeseg.data.transforms import (
 from gazeseg.errors import ConfigError, suggest
 from gazeseg.types import IGNORE, Batch, Fixations, FloatArray, UInt8Array
 
-KNOWN_NEEDS: Final = frozenset({"labelled", "mask", "weak", "pseudo", "gaze_map", "track", "track_length"})
+TEXT: Final = frozenset({"text", "text_length", "text_fields"})
+KNOWN_NEEDS: Final = TEXT | {"labelled", "mask", "weak", "pseudo", "gaze_map", "track", "track_length"}
 LABELLED_SEED: Final = 0  # not the run's: every seed and method sees the masks of the same patients
 ORDER, TRANSFORM = 0, 1  # streams of random numbers below one seed
 RESIDENT_SHARE: Final = 0.5  # of the free device memory; the rest is for the network
@@ -79,7 +81,7 @@ class TrainLoader:
 
     A case without gaze on its image contributes nothing: ``pseudo`` and ``weak`` are 255, ``gaze_map`` is 0 and
     ``track_length`` 0. Fixations off the image are left out of ``track``, as the heatmap leaves them out. The part of a
-    rotated or shrunk image where nothing was is 255 in every target.
+    rotated or shrunk image where nothing was is 255 in every target. A case without text has ``text_length`` 0.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class TrainLoader:
         seed: int,
         device: torch.device | str = "cpu",
         resident: bool = True,
+        text: CaseTexts | None = None,
     ) -> None:
         """Prepare batches.
 
@@ -107,6 +110,7 @@ class TrainLoader:
             seed: Decides order and transforms.
             device: Where batches are made.
             resident: Keep the uint8 arrays on that device if it is a GPU and they fit in half its free memory.
+            text: Token embeddings of the store's cases, in its order, where ``text`` is needed.
 
         Raises:
             ConfigError: if a need cannot be met or the normalisation does not fit the images.
@@ -120,6 +124,8 @@ class TrainLoader:
             raise ConfigError("pseudo.thresholds are not filled in; give them as --pseudo.thresholds 0.5,0.3")
         if "weak" in self.needs and not partial.tau_b < partial.tau_f:
             raise ConfigError(f"partial.tau_b {partial.tau_b:g} must be below partial.tau_f {partial.tau_f:g}")
+        if self.needs & TEXT and text is None:
+            raise ConfigError(f"no text embeddings given, which {', '.join(sorted(self.needs & TEXT))} need")
         self.store = store
         self.data = data
         self.pseudo = pseudo
@@ -134,6 +140,7 @@ class TrainLoader:
             self._labelled &= np.array([case.mask is not None for case in store.cases])
         self._gazed = np.array([bool(fixations.on_image.any()) for fixations in store.fixations])
         self._tracks = [_network_track(f, store.size) for f in store.fixations] if self._wants_track else []
+        self._text = text if self.needs & TEXT else None
         self._orders: dict[int, Rows] = {}
         self._host: dict[str, UInt8Array] = {name: getattr(store, name) for name in ("image", *sorted(self.fields))}
         self._resident = self._upload() if resident and self.device.type == "cuda" else None
@@ -159,6 +166,10 @@ class TrainLoader:
         track = length = None
         if self._wants_track:
             track, length = self._track(rows, params)
+        text = text_length = text_fields = None
+        if self._text is not None:
+            tokens, text_length, fields = (send(array, self.device) for array in self._text.padded(rows))
+            text, text_fields = tokens.float(), fields.long()
         return Batch(
             ids=tuple(self._ids[rows]),
             image=pixels["image"],
@@ -169,6 +180,9 @@ class TrainLoader:
             gaze_map=gaze_map,
             track=track,
             track_length=length,
+            text=text,
+            text_length=text_length,
+            text_fields=text_fields,
         )
 
     @property

@@ -152,6 +152,7 @@ def evaluate_run(
             "status": predictor.method.reference.status,
             "reference": dataclasses.asdict(predictor.method.reference),
             "gaze": _gaze_label(predictor.method, task.gaze),
+            "text": task.text,
             "mask_supervised": task.mask_supervised,
             "seed": config.train.seed,
             "select": config.train.select,

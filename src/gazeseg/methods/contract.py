@@ -87,6 +87,7 @@ def make_batch(
         "track_length": lambda: torch.full((batch_size,), fixations),
         "text": lambda: torch.randn(batch_size, tokens, 384, generator=random),
         "text_length": lambda: torch.full((batch_size,), tokens),
+        "text_fields": lambda: torch.randint(0, 6, (batch_size, tokens), generator=random),
     }
     image = torch.randn(batch_size, in_channels, *size, generator=random).contiguous(memory_format=torch.channels_last)
     ids = tuple(f"case {index}" for index in range(batch_size))

@@ -15,6 +15,7 @@ from gazeseg.console import warn
 from gazeseg.data.dataset import Case, Dataset
 from gazeseg.data.pseudo import DEFAULT_THRESHOLDS, PseudoFolder
 from gazeseg.data.split import group_split
+from gazeseg.data.text import CaseTexts, load_text
 from gazeseg.errors import ConfigError, DataError
 from gazeseg.methods import create, find
 from gazeseg.methods.base import Method
@@ -22,6 +23,7 @@ from gazeseg.train.trainer import resolve_device
 
 MAPS = frozenset({"pseudo", "weak", "gaze_map"})  # needs that are made from the pseudo-mask folder
 GAZE = MAPS | {"track", "track_length"}
+TEXT = frozenset({"text", "text_length", "text_fields"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Plan:
     left_out: tuple[Case, ...]  # of the training split, but nothing to learn from
     validation: tuple[Case, ...]  # empty with select: last
     device: torch.device
+    text: CaseTexts | None  # of ``cases``; None where the method learns from none
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -80,15 +83,17 @@ def make_plan(config: RunConfig) -> Plan:
         levels=len(config.pseudo.thresholds or ()),
         seed=config.train.seed,
     )
+    text = _texts(config, dataset, cases, method)
     given = {key: getattr(config.data, key) for key in ("path", "pseudo", "cache")}
     paths = {key: _absolute(path) for key, path in given.items() if path is not None}
     config = config.model_copy(
         update={
             "method": {"name": name, **method.config.model_dump(mode="json")},
             "data": config.data.model_copy(update=paths),
+            "text": config.text.model_copy(update={"path": config.text.path and _absolute(config.text.path)}),
         }
     )
-    return Plan(config, dataset, method, cases, left_out, validation, device)
+    return Plan(config, dataset, method, cases, left_out, validation, device, text)
 
 
 def _splits(dataset: Dataset, config: RunConfig) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
@@ -163,6 +168,26 @@ def _resolve_targets(config: RunConfig, dataset: Dataset, needs: frozenset[str])
     return config.model_copy(
         update={"pseudo": build(PseudoConfig, values, "pseudo"), "partial": build(PartialConfig, partial, "partial")}
     )
+
+
+def _texts(config: RunConfig, dataset: Dataset, cases: Sequence[Case], method: Method) -> CaseTexts | None:
+    """Return the text of the training cases, None where the method learns from none."""
+    if not method.needs & TEXT:
+        if config.text.control != "none":
+            raise ConfigError(
+                f"text.control is {config.text.control}, but method '{method.name}' does not learn from text as it is "
+                "configured; leave text.control out"
+            )
+        return None
+    folder = _absolute(config.text.path) if config.text.path else dataset.root / "text"
+    store = load_text(folder, dataset.root, (case.case_id for case in dataset.cases))
+    texts = CaseTexts.make(store, [case.case_id for case in cases], config.text)
+    lacking = int((texts.places[:, 1] == 0).sum())
+    if lacking == len(cases):
+        raise DataError(f"{folder}: none of the {len(cases)} training images has text; describe and encode them")
+    if lacking:
+        warn(f"{lacking} of {len(cases)} training images have no text; they are learnt from without")
+    return texts
 
 
 def _pseudo_path(config: RunConfig, root: Path) -> Path:

@@ -38,6 +38,7 @@ MAY_CHANGE = frozenset(
         "data.path",  # a data set may move; the checksum of its training cases must stay
         "data.pseudo",
         "data.cache",
+        "text.path",
         "train.device",
         "train.threads",
         "train.resident",
@@ -122,6 +123,7 @@ def _open(plan: Plan) -> tuple[TrainLoader, Callable[[], float] | None]:
         seed=config.train.seed,
         device=plan.device,
         resident=config.train.resident,
+        text=plan.text,
     )
     if not plan.validation:
         return loader, None
@@ -145,6 +147,11 @@ def _check_same(folder: RunFolder, plan: Plan) -> None:
             raise DataError(
                 f"{folder.path}: {plan.dataset.root} has other training cases than when the run began; restore them, "
                 "or train into another folder"
+            )
+        if folder.environment().get("text") != (plan.text.store.summary() if plan.text else None):
+            raise DataError(
+                f"{folder.path}: the text embeddings are others than when the run began; restore them, or train into "
+                "another folder"
             )
 
 
@@ -206,6 +213,7 @@ def _describe(folder: RunFolder, plan: Plan, parameters: int) -> None:
         "train": _split_entry(plan.cases),
         "left_out": [case.case_id for case in plan.left_out],
         "validation": _split_entry(plan.validation) if plan.validation else None,
+        "text": plan.text.store.summary() if plan.text else None,
         "method": {"name": plan.method.name, "status": plan.method.reference.status},
     }
     replace_file(folder.environment_file, (json.dumps(environment, indent=2) + "\n").encode())
@@ -220,6 +228,7 @@ def _describe(folder: RunFolder, plan: Plan, parameters: int) -> None:
             mask_supervised="mask" in needs,
             train_cases=len(plan.cases),
             parameters=parameters,
+            text=plan.text.store.label(plan.config.text.control) if plan.text else "none",
         )
     )
 

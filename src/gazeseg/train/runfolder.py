@@ -25,6 +25,7 @@ class Task:
     mask_supervised: bool  # True where the loss saw ground-truth masks
     train_cases: int
     parameters: int
+    text: str = "none"  # who described the images, and the control that the text is under
 
     @property
     def num_classes(self) -> int:
