@@ -1,0 +1,53 @@
+"""CutMix: one box for a whole batch, pasted from partners (Yun et al., ICCV 2019), as FGI's released code uses it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+FIRST_CENTRE = 1 / 8  # of the side: centres are uniform from there to the far end
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Where to paste what: rows ``top`` to ``bottom`` and columns ``left`` to ``right`` come from ``partner`` (B,)."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+    partner: Tensor
+
+    def paste(self, maps: Tensor) -> Tensor:
+        """Return a copy of (B, C, H, W) in which the box of each image is its partner's."""
+        out = maps.clone()
+        box = (..., slice(self.top, self.bottom), slice(self.left, self.right))
+        out[box] = maps[box][self.partner]
+        return out
+
+
+def draw_mix(
+    count: int, size: tuple[int, int], *, alpha: float, rng: np.random.Generator, generator: torch.Generator
+) -> Mix:
+    r"""Draw a box with sides :math:`\sqrt{1 - \lambda}` of the image, and partners.
+
+    :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)`. The centre is uniform in [side / 8, side) of each axis, and the image cuts it off. The partners are a random
+    permutation.
+
+    Args:
+        count: Images in the batch.
+        size: (H, W) in pixels.
+        alpha: Of the Beta distribution.
+        rng: Draws the box, on the host.
+        generator: Draws the partners, on the device where the batch is.
+    """
+    share = float(np.sqrt(1 - rng.beta(alpha, alpha)))
+    edges: list[int] = []
+    for side in size:
+        centre, half = rng.uniform(side * FIRST_CENTRE, side), side * share / 2
+        edges += [max(0, round(centre - half)), min(side, round(centre + half))]
+    partner = torch.rand(count, generator=generator, device=generator.device).argsort()
+    return Mix(*edges, partner=partner)

@@ -1,0 +1,416 @@
+"""FGI: a teacher that reads a description beside the image, and a student that sees the image alone.
+
+"From Gaze to Insight", IEEE TMI 2025, arXiv 2504.11368; code GitHub jingkunchen/FGI at 5dd2c5e. Gaze says where, text
+says why. The paper and the released code differ: ``profile`` chooses, and each difference is a key of its own. What the
+paper's public description leaves open is our choice and marked so. Not reproduced from the released code: side branches
+that mirror the student's encoder (its heads sit on the encoder itself here), two optimisers (one over both networks
+makes the same steps), fixed sizes of image and text, and the choice of a checkpoint on the test split.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from gazeseg.config import NetworkConfig, Section
+from gazeseg.errors import ConfigError
+from gazeseg.losses import (
+    angular_consistency,
+    confident_consistency,
+    draw_mix,
+    partial_cross_entropy,
+    probabilities,
+    ramp_up,
+    random_blocks,
+)
+from gazeseg.methods.base import Method, Reference, StepOutput, required
+from gazeseg.nets import SegmentationNet, build_network
+from gazeseg.nets.text_fusion import MultiScaleFusion
+from gazeseg.types import IGNORE, Batch
+
+VIEWS = 2  # stream of random numbers below the run's seed; the loader has 0 and 1
+
+
+class TeacherConfig(Section):
+    """The network that reads text; ``None`` takes the value of the profile."""
+
+    background: Literal["outside_bc", "all"] | None = None  # paper: outside the broad mask (our choice); released: all
+    features: tuple[int, ...] | None = None  # None: network.features
+
+
+class StudentConfig(Section):
+    """The network that is left after training."""
+
+    features: tuple[int, ...] | None = None  # None: half the teacher's for basic_unet, as published; else the teacher's
+
+
+class TextKeys(Section):
+    """The description of each image."""
+
+    enabled: bool = True  # false: the teacher is the plain network
+    dim: int = Field(384, ge=1)  # of the token embeddings; 384 is the default encoder's, roberta-base has 768
+
+
+class FusionConfig(Section):
+    """How text enters the teacher."""
+
+    heads: int = Field(8, ge=1)  # our choice
+    lambda_init: float = 0.1  # our choice; not 0, so that the text path learns from the first step
+    position_grid: int = Field(224, ge=2)  # px for which positions are stored; other sizes resize them
+    form: Literal["gated", "projected"] | None = None  # paper: X + lambda LN(A); released: X + g(LN(X + P + A))
+
+
+class AfcConfig(Section):
+    """Angular Feature Consistency."""
+
+    weight: float | None = Field(None, ge=0)  # paper: .1; released: .05; 0 switches it off
+    head_relu: bool | None = None  # released: true, so that cosines stay below .71
+
+
+class CwcConfig(Section):
+    """Confidence-Weighted Consistency."""
+
+    weight: float = Field(1.0, ge=0)  # 0 switches it off
+    tau_pos: float = Field(0.8, ge=0.5, lt=1)
+    tau_neg: float = Field(0.2, gt=0, le=0.5)
+    region: Literal["both", "teacher"] | None = None  # who must be confident; released: the believed network alone
+    weighted: bool | None = None  # paper: with the confidence; released: its weights cancel
+
+
+class DarmConfig(Section):
+    """Disagreement-Aware Random Masking."""
+
+    rho: float = Field(0.3, ge=0, lt=1)  # share of the disagreement that is hidden; 0 switches it off
+    disagreement: Literal["argmax", "delta", "pseudo_xor"] | None = None  # paper: argmax; released: the pseudo-masks'
+    delta: float = Field(0.3, gt=0, lt=1)  # least difference of two probabilities; for disagreement delta
+    label_fill: Literal["ignore", "background"] | None = None  # paper: ignore; released: background
+    budget: Literal["image", "batch"] | None = None  # paper: image; released: batch
+    clip_to_disagreement: bool = False
+    max_area: float = Field(0.5, gt=0, le=1)  # of the image; early in training the networks differ nearly everywhere
+
+
+class RampConfig(Section):
+    """Growth of the weights of both consistencies."""
+
+    iterations: int = Field(4000, ge=0)  # released, for 15,000 iterations
+    zero_first: bool | None = None  # released: 0 at iteration 0, where the formula gives .007
+
+
+class CutMixConfig(Section):
+    """The view of the student on which the confident consistency acts; without it, it acts on the masked view."""
+
+    enabled: bool = True
+    alpha: float = Field(4.0, gt=0)
+    noise: float = Field(0.2, ge=0)  # uniform in +-, on normalised images
+    teacher: bool | None = None  # released: with `mutual` the teacher sees the mixed image too, beside unmixed text
+
+
+class FGIConfig(Section):
+    """``None`` takes the value of the profile."""
+
+    profile: Literal["paper", "released"] = "paper"
+    training: Literal["joint", "two_stage"] = "joint"  # two_stage: first the teacher, then, frozen, it guides
+    teacher_iterations: int = Field(15_000, ge=1)  # of two_stage; the student learns in those that follow
+    mutual: bool | None = None  # released: the student guides the teacher too
+    channels: Literal["one_logit", "two_channels"] | None = None  # of two classes; released: two
+    teacher: TeacherConfig = TeacherConfig()
+    student: StudentConfig = StudentConfig()
+    text: TextKeys = TextKeys()
+    fusion: FusionConfig = FusionConfig()
+    afc: AfcConfig = AfcConfig()
+    cwc: CwcConfig = CwcConfig()
+    darm: DarmConfig = DarmConfig()
+    cutmix: CutMixConfig = CutMixConfig()
+    ramp: RampConfig = RampConfig()
+
+    def resolved(self) -> FGIConfig:
+        """Return a copy in which the profile has filled every open key."""
+        filled = self.model_dump()
+        for section, keys in PROFILES[self.profile].items():
+            place = filled[section] if section else filled
+            place.update({key: value for key, value in keys.items() if place[key] is None})
+        return FGIConfig.model_validate(filled)
+
+
+PROFILES: dict[str, dict[str, dict[str, object]]] = {
+    "paper": {
+        "": {"mutual": False, "channels": "one_logit"},
+        "teacher": {"background": "outside_bc"},
+        "fusion": {"form": "gated"},
+        "afc": {"weight": 0.1, "head_relu": False},
+        "cwc": {"region": "both", "weighted": True},
+        "darm": {"disagreement": "argmax", "label_fill": "ignore", "budget": "image"},
+        "cutmix": {"teacher": False},
+        "ramp": {"zero_first": False},
+    },
+    "released": {
+        "": {"mutual": True, "channels": "two_channels"},
+        "teacher": {"background": "all"},
+        "fusion": {"form": "projected"},
+        "afc": {"weight": 0.05, "head_relu": True},
+        "cwc": {"region": "teacher", "weighted": False},
+        "darm": {"disagreement": "pseudo_xor", "label_fill": "background", "budget": "batch"},
+        "cutmix": {"teacher": True},
+        "ramp": {"zero_first": True},
+    },
+}
+
+
+class FGI(Method):
+    r"""Learn a student on the broad gaze mask, guided by a teacher on the narrow one that also reads text.
+
+    .. math:: L = L_{pCE}(teacher) + L_{CE}(student) + r(t) (0.1 \, L_{AFC} + L_{CWC})
+
+    The teacher learns where the nested pseudo-masks agree. The student learns from the broadest of them on a view in
+    which random blocks hide where both networks disagree (DARM), aligns its encoder with the teacher's fused maps on
+    that view (AFC), and believes the teacher on a CutMix view where both are confident (CWC).
+    """
+
+    name = "fgi"
+    summary = "a teacher reads gaze and text, an image-only student follows it"
+    Config = FGIConfig
+    needs = frozenset({"pseudo", "text"})
+    reference = Reference(
+        title="From Gaze to Insight",
+        venue="IEEE TMI 2025",
+        url="https://arxiv.org/abs/2504.11368",
+        status="paper",
+    )
+
+    config: FGIConfig
+
+    def __init__(
+        self,
+        config: FGIConfig,
+        *,
+        network: NetworkConfig,
+        in_channels: int,
+        num_classes: int,
+        levels: int,
+        seed: int,
+    ) -> None:
+        config = config.resolved()
+        super().__init__(
+            config, network=network, in_channels=in_channels, num_classes=num_classes, levels=levels, seed=seed
+        )
+        if levels < 1:
+            raise ConfigError(f"fgi needs at least one level, got {levels}; set pseudo.thresholds")
+        if config.channels == "two_channels" and num_classes > 2:
+            raise ConfigError(f"method.channels two_channels is for two classes, got {num_classes}; set one_logit")
+        if config.mutual and config.training == "two_stage":
+            raise ConfigError("method.mutual teaches the teacher, which two_stage freezes; set mutual false")
+        self.seed = seed
+        big = network.model_copy(update={"features": config.teacher.features or network.features})
+        self.teacher = build_network(big, in_channels=in_channels, num_classes=num_classes, seed=seed)
+        small = network.model_copy(update={"features": config.student.features or _student_widths(big, self.teacher)})
+        self.student = build_network(small, in_channels=in_channels, num_classes=num_classes, seed=seed + 1)
+        self.fusion: MultiScaleFusion | None = None
+        self.heads: nn.ModuleList | None = None  # of the student, for AFC alone: no part of what predicts
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed + 2)  # the CPU's alone: torch.manual_seed would touch GPUs as well
+            if config.text.enabled:
+                self.fusion = MultiScaleFusion(
+                    self.teacher.encoder_widths,
+                    text_dim=config.text.dim,
+                    heads=config.fusion.heads,
+                    position_grid=config.fusion.position_grid,
+                    form=config.fusion.form or "gated",
+                    lambda_init=config.fusion.lambda_init,
+                )
+            if config.afc.weight:
+                pairs = zip(self.student.encoder_widths[1:], self.teacher.encoder_widths[1:], strict=True)
+                self.heads = nn.ModuleList(
+                    _afc_head(own, other, relu=bool(config.afc.head_relu)) for own, other in pairs
+                )
+            if config.channels == "two_channels":
+                for net in (self.teacher, self.student):
+                    net.head = nn.Conv2d(net.head.in_channels, 2, 1)
+
+    def training_step(self, batch: Batch, step: int) -> StepOutput:
+        """Teach the teacher with the narrow mask, the student with the broad one and with the teacher."""
+        config = self.config
+        pseudo = required(batch, "pseudo")
+        first = config.teacher_iterations if config.training == "two_stage" else 0
+        frozen = 0 < first <= step
+        if first:
+            self.teacher.train(not frozen)  # batch norm too stays as it was learnt
+        with torch.set_grad_enabled(not frozen):
+            guide, compared = self._teach(batch.image, batch)
+        losses: dict[str, Tensor] = {}
+        logs: dict[str, Tensor] = {}
+        if not frozen:
+            narrow = narrow_target(pseudo, background=config.teacher.background or "outside_bc")
+            losses["teacher"] = partial_cross_entropy(self._supervised(guide), narrow)
+            if self.fusion is not None:
+                logs |= {f"lambda/{i}": gate for i, gate in enumerate(self.fusion.gates(), start=1)}
+        if step >= first:
+            ramp = ramp_up(step - first, config.ramp.iterations, zero_first=bool(config.ramp.zero_first))
+            followed = self._follow(batch, guide, compared, step, ramp)
+            losses, logs = losses | followed.losses, logs | followed.logs
+        return StepOutput(losses, logs)
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Map images (B, C, H, W) to the student's probabilities (B, K, H, W)."""
+        return probabilities(self._supervised(self.student(images)), self.num_classes)
+
+    def predict_teacher(self, batch: Batch) -> Tensor:
+        """Map images and text, which may be absent, to the teacher's probabilities (B, K, H, W)."""
+        return probabilities(self._supervised(self._teach(batch.image, batch)[0]), self.num_classes)
+
+    def _teach(self, images: Tensor, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """Return the teacher's logits (B, 1 or K, H, W) and its maps below the first, fused with the batch's text."""
+        maps = self.teacher.encode(images)
+        compared = maps[1:]
+        if self.fusion is not None and batch.text is not None:
+            maps, compared = self.fusion(maps, batch.text, batch.text_length)
+        logits: Tensor = self.teacher.head(self.teacher.decode(maps, images.shape[-2:]))
+        return logits, compared
+
+    def _follow(self, batch: Batch, guide: Tensor, compared: list[Tensor], step: int, ramp: float) -> StepOutput:
+        """Return the terms of the student, and of the teacher where the student guides it in turn.
+
+        The views of the student go through it together: its group norm treats each image alone.
+
+        Args:
+            batch: Image, pseudo-masks and text.
+            guide: The teacher's logits.
+            compared: The teacher's maps, one a scale.
+            step: Iteration, from 0.
+            ramp: Factor of both consistencies.
+        """
+        config, images, count = self.config, batch.image, len(batch.image)
+        rng = np.random.default_rng([self.seed, VIEWS, step])  # of the step alone: a resumed run draws the same
+        generator = torch.Generator(images.device).manual_seed(int(rng.integers(2**62)))
+        belief = self._belief(guide.detach())
+        own = self._own_belief(images)
+        masked, target, logs = self._mask(batch, belief, own, generator)
+        views, mix = [masked], None
+        if config.cutmix.enabled and config.cwc.weight > 0:
+            size = (images.shape[2], images.shape[3])
+            mix = draw_mix(count, size, alpha=config.cutmix.alpha, rng=rng, generator=generator)
+            noise = torch.rand(images.shape, generator=generator, device=images.device).sub_(0.5)
+            views.append(mix.paste(images).add_(noise, alpha=2 * config.cutmix.noise))
+
+        maps = self.student.encode(torch.cat(views) if mix is not None else masked)
+        logits = self.student.head(self.student.decode(maps, images.shape[-2:]))
+        losses = {"student": partial_cross_entropy(self._supervised(logits[:count]), target)}
+        if self.heads is not None and config.afc.weight:
+            aligned = [head(x[:count]) for head, x in zip(self.heads, maps[1:], strict=True)]
+            afc = angular_consistency(aligned, compared)
+            losses["afc"] = ramp * config.afc.weight * afc
+            logs["afc"] = afc.detach()
+        if config.cwc.weight > 0:
+            cwc, share = self._agree(logits[-count:], belief if mix is None else mix.paste(belief))
+            losses["cwc"] = ramp * config.cwc.weight * cwc
+            logs |= {"cwc": cwc.detach(), "cwc/confident": share}
+        if config.cwc.weight > 0 and config.mutual and own is not None:
+            if mix is not None and config.cutmix.teacher:
+                guide, own = self._teach(views[-1], batch)[0], mix.paste(own)
+            mutual, _ = self._agree(guide, own)
+            losses["mutual"] = ramp * config.cwc.weight * mutual
+        return StepOutput(losses, logs)
+
+    def _mask(
+        self, batch: Batch, belief: Tensor, own: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return the images and broad targets with random blocks of the disagreement hidden, and what to log."""
+        target = broad_target(required(batch, "pseudo"))
+        if self.config.darm.rho == 0:
+            return batch.image, target, {}
+        differs = self._disagreement(batch, belief, own)
+        hidden = self._hidden(differs, generator)
+        images = batch.image.masked_fill(hidden, 0.0)  # 0 is the mean of normalised images
+        fill = IGNORE if self.config.darm.label_fill == "ignore" else 0
+        target = target.masked_fill(hidden[:, 0] & (target != IGNORE), fill)
+        return images, target, {"darm/differs": differs.float().mean(), "darm/hidden": hidden.float().mean()}
+
+    def _hidden(self, differs: Tensor, generator: torch.Generator) -> Tensor:
+        darm = self.config.darm
+        return random_blocks(
+            differs,
+            rho=darm.rho,
+            generator=generator,
+            budget=darm.budget or "image",
+            max_area=darm.max_area,
+            clip=darm.clip_to_disagreement,
+        )
+
+    def _disagreement(self, batch: Batch, belief: Tensor, own: Tensor | None) -> Tensor:
+        """Return (B, 1, H, W) True where teacher and student, or the nested pseudo-masks, differ."""
+        if own is None or self.config.darm.disagreement == "pseudo_xor":
+            pseudo = required(batch, "pseudo")
+            broadest = broad_target(pseudo)
+            return ((pseudo.amin(dim=1) != broadest) & (broadest != IGNORE))[:, None]
+        if self.config.darm.disagreement == "delta":
+            return (belief - own).abs().amax(dim=1, keepdim=True) > self.config.darm.delta
+        return belief.argmax(dim=1, keepdim=True) != own.argmax(dim=1, keepdim=True)
+
+    def _own_belief(self, images: Tensor) -> Tensor | None:
+        """Return the student's probabilities on the plain images, without gradient; None where nothing needs them."""
+        darm = self.config.darm
+        if not self.config.mutual and (darm.rho == 0 or darm.disagreement == "pseudo_xor"):
+            return None
+        with torch.no_grad():
+            return self._belief(self.student(images))
+
+    def _agree(self, logits: Tensor, belief: Tensor) -> tuple[Tensor, Tensor]:
+        cwc = self.config.cwc
+        return confident_consistency(
+            self._relative(logits),
+            belief,
+            tau_pos=cwc.tau_pos,
+            tau_neg=cwc.tau_neg,
+            both=cwc.region == "both",
+            weighted=bool(cwc.weighted),
+        )
+
+    def _belief(self, logits: Tensor) -> Tensor:
+        """Return the probabilities (B, K, H, W) that the networks compare."""
+        return probabilities(self._relative(logits), self.num_classes)
+
+    def _supervised(self, logits: Tensor) -> Tensor:
+        """Return the logits that masks teach: with two channels the second alone, as released."""
+        return logits[:, 1:] if self.config.channels == "two_channels" else logits
+
+    def _relative(self, logits: Tensor) -> Tensor:
+        """Return the logits that the networks compare: with two channels their softmax, as released."""
+        return logits[:, 1:] - logits[:, :1] if self.config.channels == "two_channels" else logits
+
+
+def narrow_target(pseudo: Tensor, *, background: Literal["outside_bc", "all"]) -> Tensor:
+    """Return the teacher's target (B, H, W): the class where all levels agree on it.
+
+    The ring between the narrowest and the broadest mask is 255 with ``outside_bc``, background with ``all``. The order
+    of the levels plays no part, because they are nested.
+
+    Args:
+        pseudo: (B, L, H, W) nested classes, 255 = ignore.
+        background: What is background.
+    """
+    low, high = pseudo.amin(dim=1), pseudo.amax(dim=1)  # 255 is the greatest: one ignored level ignores the pixel
+    if background == "all":
+        return torch.where(high == IGNORE, IGNORE, low)
+    return torch.where(low == high, low, IGNORE)
+
+
+def broad_target(pseudo: Tensor) -> Tensor:
+    """Return the student's target (B, H, W), the broadest of the nested masks (B, L, H, W); 255 where one ignores."""
+    return pseudo.amax(dim=1)
+
+
+def _student_widths(network: NetworkConfig, teacher: SegmentationNet) -> tuple[int, ...] | None:
+    """Return half the teacher's widths for basic_unet, with as many features as its first stage, as published."""
+    if network.name != "basic_unet":
+        return network.features
+    halves = tuple(width // 2 for width in teacher.encoder_widths)
+    return (*halves, halves[0])
+
+
+def _afc_head(own: int, other: int, *, relu: bool) -> nn.Module:
+    """Return the map from the student's channels to the teacher's."""
+    head = nn.Conv2d(own, other, 1)
+    return nn.Sequential(head, nn.ReLU()) if relu else head
