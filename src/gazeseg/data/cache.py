@@ -29,10 +29,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from gazeseg.config import GazeConfig
 from gazeseg.console import track
+from gazeseg.data.controls import behind_maps, controlled
 from gazeseg.data.dataset import Case, Dataset
 from gazeseg.data.pseudo import PseudoFolder
 from gazeseg.errors import DataError, suggest
+from gazeseg.gaze.control import changes_maps
 from gazeseg.supervision.levels import nested_levels
 from gazeseg.types import IGNORE, Fixations, Float32Array, UInt8Array
 
@@ -55,7 +58,8 @@ class Store:
     heatmap: UInt8Array | None  # (N, h, w) round(255 * value)
     crf: UInt8Array | None  # (N, h, w) round(255 * value)
     levels: UInt8Array | None  # (N, L, h, w) 0 or 1, thresholded at native size
-    fixations: tuple[Fixations, ...]  # (N,) in pixels of the original images
+    fixations: tuple[Fixations, ...]  # (N,) in pixels of the original images: those behind heatmap, crf and levels
+    tracks: tuple[Fixations, ...] | None = None  # (N,) of Batch.track where a control changes it alone; None: the same
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -80,6 +84,7 @@ def open_store(
     pseudo: Path | None = None,
     thresholds: tuple[float, ...] | None = None,
     source: Literal["crf", "heatmap"] = "crf",
+    gaze: GazeConfig | None = None,
     cache_dir: Path,
     jobs: int | None = None,
 ) -> Store:
@@ -96,6 +101,7 @@ def open_store(
         pseudo: The pseudo-mask folder; needed for all but ``mask``.
         thresholds: Levels to cut at native size; None: those of the pseudo-mask folder. Only for ``levels``.
         source: Which soft map the ``levels`` are cut from.
+        gaze: The control that the fixations are under; that of ``pseudo`` must be the same. None: no control.
         cache_dir: Where the arrays are kept; made if missing.
         jobs: Decoding threads (the codecs release the interpreter lock); None: one a core.
 
@@ -131,6 +137,9 @@ def open_store(
                     f"{cache_dir / plan.file_name}: what was just written does not read back; "
                     "check the disk or choose another folder: --data.cache DIR"
                 )
+    seen, tracked = dataset, None
+    if gaze is not None and gaze.control != "none":
+        seen, tracked = behind_maps(dataset, gaze), controlled(dataset, gaze)
     image = arrays["image"]
     assert image is not None  # noqa: S101 -- for the type checker; its plan is always there
     return Store(
@@ -142,7 +151,8 @@ def open_store(
         heatmap=arrays.get("heatmap"),
         crf=arrays.get("crf"),
         levels=arrays.get("levels"),
-        fixations=tuple(dataset.fixations[case.case_id] for case in cases),
+        fixations=tuple(seen.fixations[case.case_id] for case in cases),
+        tracks=tuple(tracked.fixations[case.case_id] for case in cases) if tracked else None,
     )
 
 
@@ -272,6 +282,8 @@ def _map_key(
     made_by = [folder.config.maps.model_dump(mode="json")]
     if kind == "crf":
         made_by.append(folder.config.crf.model_dump(mode="json"))
+    if changes_maps(folder.config.gaze):  # without a control nothing is added, so that older caches stay good
+        made_by.append(folder.config.gaze.model_dump(mode="json"))
     return _key(field, cases, [folder.file(kind, case.case_id) for case in cases], size, [made_by, extra])
 
 

@@ -39,6 +39,7 @@ class Dataset:
     root: Path
     info: DatasetInfo
     cases: tuple[Case, ...]
+    controlled_gaze: Mapping[str, Fixations] | None = None  # instead of the folder's, see gazeseg.data.controls
 
     @classmethod
     def load(cls, root: Path) -> Dataset:
@@ -126,6 +127,8 @@ class Dataset:
         Raises:
             DataError: if the table is broken or names an unknown case.
         """
+        if self.controlled_gaze is not None:
+            return self.controlled_gaze
         path = self.root / "gaze" / "fixations.csv"
         sizes = {case.case_id: case.size for case in self.cases}
         found = read_fixation_table(path, sizes) if path.exists() else {}

@@ -139,7 +139,8 @@ class TrainLoader:
         if "mask" in self.needs:
             self._labelled &= np.array([case.mask is not None for case in store.cases])
         self._gazed = np.array([bool(fixations.on_image.any()) for fixations in store.fixations])
-        self._tracks = [_network_track(f, store.size) for f in store.fixations] if self._wants_track else []
+        looks = store.fixations if store.tracks is None else store.tracks
+        self._tracks = [_network_track(f, store.size) for f in looks] if self._wants_track else []
         self._text = text if self.needs & TEXT else None
         self._orders: dict[int, Rows] = {}
         self._host: dict[str, UInt8Array] = {name: getattr(store, name) for name in ("image", *sorted(self.fields))}
@@ -184,6 +185,11 @@ class TrainLoader:
             text_length=text_length,
             text_fields=text_fields,
         )
+
+    @property
+    def masks_seen(self) -> int:
+        """Number of cases whose mask a method may learn from."""
+        return int(self._labelled.sum()) if "mask" in self.needs else 0
 
     @property
     def _wants_track(self) -> bool:

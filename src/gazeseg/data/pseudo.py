@@ -10,7 +10,8 @@
     quality.csv           case_id, threshold, dice, precision, recall; only where the data set has masks
     index.csv             case_id, key: a case is redone when its image, gaze or configuration changed
 
-Cases of the test split are left out: nothing may learn from them.
+Cases of the test split are left out: nothing may learn from them. Masks of controlled gaze (section ``gaze`` of the
+configuration) have a folder of their own, ``pseudo-<control>``, with the cases of the training split alone.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from typing import Any
 
 import numpy as np
 
-from gazeseg.config import MasksConfig, build, merge, read_yaml, write_yaml
+from gazeseg.config import GazeConfig, MasksConfig, RunConfig, build, merge, read_yaml, write_yaml
 from gazeseg.console import track
+from gazeseg.data.controls import behind_maps
 from gazeseg.data.dataset import Case, Dataset
 from gazeseg.data.images import read_indexed, read_map, safe_name, write_indexed, write_map
-from gazeseg.errors import DataError
+from gazeseg.errors import ConfigError, DataError
+from gazeseg.gaze.control import changes_maps, control_label, control_slug, map_control
 from gazeseg.supervision.crf import crf_probability
 from gazeseg.supervision.heatmap import heatmap
 from gazeseg.supervision.levels import nested_levels, ternary
@@ -46,10 +49,82 @@ LEVEL_COLOURS = ((0, 0, 0), (0, 90, 140), (86, 180, 233), (240, 228, 66), (230, 
 TERNARY_COLOURS = {0: (0, 0, 0), 1: (255, 255, 255), IGNORE: (128, 128, 128)}
 
 
-def resolve_config(dataset: Dataset, overrides: Mapping[str, Any]) -> MasksConfig:
-    """Return the defaults, under what the data set recommends, under ``overrides``; thresholds are filled in."""
-    values = merge(merge({"pseudo": {"thresholds": DEFAULT_THRESHOLDS}}, dataset.info.supervision), overrides)
-    return build(MasksConfig, values, "masks")
+def resolve_config(dataset: Dataset, overrides: Mapping[str, Any], *, like: Path | None = None) -> MasksConfig:
+    """Return the defaults, under what the data set recommends, under ``overrides``; thresholds are filled in.
+
+    Under a gaze control, the recipe of the pseudo-masks of the true gaze comes before ``overrides``, where they are
+    there: a control differs from them in the gaze alone.
+
+    Args:
+        dataset: Whose recommendation counts.
+        overrides: Sections of :class:`MasksConfig`.
+        like: The folder of the true gaze; None: ``DS/pseudo``.
+
+    Raises:
+        ConfigError: for a key or value that does not fit, or a control that leaves the pseudo-masks as they are.
+    """
+    values = merge({"pseudo": {"thresholds": DEFAULT_THRESHOLDS}}, dataset.info.supervision)
+    config = build(MasksConfig, merge(values, overrides), "masks")
+    if config.gaze.control == "none":
+        return config
+    if not changes_maps(config.gaze):
+        raise ConfigError(
+            f"gaze.control {config.gaze.control}, gaze.scope {config.gaze.scope}: leaves the pseudo-masks as they are; "
+            f"make those of the true gaze: gazeseg masks {dataset.root}"
+        )
+    recipe = (like or dataset.root / "pseudo") / "config.yaml"
+    if not recipe.is_file():
+        return config
+    return build(MasksConfig, merge(merge(values, read_yaml(recipe)), overrides), "masks")
+
+
+def default_path(root: Path, gaze: GazeConfig) -> Path:
+    """Return the pseudo-mask folder of a data set under a control: ``DS/pseudo``, ``DS/pseudo-shuffled_cases`` ..."""
+    return root / f"pseudo{control_slug(gaze)}"
+
+
+def pseudo_path(config: RunConfig, dataset: Dataset) -> Path:
+    """Return the absolute path of the folder that a run learns from: ``data.pseudo``, else the default one."""
+    chosen = config.data.pseudo or default_path(dataset.root, config.gaze)
+    return Path(os.path.abspath(chosen.expanduser()))
+
+
+def masks_command(config: RunConfig, dataset: Dataset) -> str:
+    """Return the command that makes the pseudo-masks of a run, without the folder that they go to."""
+    control, seed = map_control(config.gaze)
+    keys = "" if control == "none" else f" --gaze.control {control}"
+    return f"gazeseg masks {dataset.root}{keys}" + (f" --gaze.seed {seed}" if seed else "")
+
+
+def ensure_masks(config: RunConfig, dataset: Dataset, *, jobs: int | None = None) -> Path:
+    """Return the pseudo-mask folder of a run, made first where it is not there: for those who start many runs.
+
+    Where ``data.pseudo`` names the folder of the true gaze and the run is under a control, the masks of the control lie
+    beside it: give the run what this returns as its ``data.pseudo``.
+
+    Args:
+        config: The run. A control that leaves the pseudo-masks as they are needs those of the true gaze.
+        dataset: Its data set.
+        jobs: As for :func:`make_masks`.
+
+    Raises:
+        ConfigError: if ``data.pseudo`` names a folder of another control.
+        DataError: as :func:`make_masks`.
+    """
+    path, recipe = pseudo_path(config, dataset), None
+    if (path / "config.yaml").is_file():
+        there = PseudoFolder.load(path)
+        if not there.made_under(config.gaze):
+            if there.config.gaze.control != "none":
+                there.require(config, dataset)
+            path, recipe = path.with_name(path.name + control_slug(config.gaze)), path
+    indexed = {row["case_id"] for row in _read_rows(path / "index.csv")}
+    if indexed.issuperset(case.case_id for case in dataset.split("train")):
+        PseudoFolder.load(path).require(config, dataset)
+        return path
+    wanted = {"gaze": config.gaze.model_dump()} if changes_maps(config.gaze) else {}
+    make_masks(dataset, path, resolve_config(dataset, wanted, like=recipe), jobs=jobs)
+    return path
 
 
 def case_maps(dataset: Dataset, case: Case, config: MasksConfig) -> tuple[Float32Array, Float32Array | None]:
@@ -79,6 +154,19 @@ class PseudoFolder:
         if not (path / "config.yaml").is_file() or not (path / "index.csv").is_file():
             raise DataError(f"{path}: no pseudo-masks there; make them with: gazeseg masks {path.parent}")
         return cls(path, build(MasksConfig, read_yaml(path / "config.yaml"), str(path / "config.yaml")))
+
+    def made_under(self, gaze: GazeConfig) -> bool:
+        """True where the masks are those that a run under ``gaze`` learns from."""
+        return map_control(self.config.gaze) == map_control(gaze)
+
+    def require(self, config: RunConfig, dataset: Dataset) -> None:
+        """Raise ConfigError with the command to run where the masks are those of another gaze control."""
+        if not self.made_under(config.gaze):
+            (got, seed), (wanted, wanted_seed) = map_control(self.config.gaze), map_control(config.gaze)
+            raise ConfigError(
+                f"{self.path}: was made with gaze.control {got} (seed {seed}), the run needs {wanted} (seed "
+                f"{wanted_seed}); leave data.pseudo out and run: {masks_command(config, dataset)}"
+            )
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -121,7 +209,8 @@ class PseudoFolder:
 
     def describe(self) -> str:
         """Say in a few lines where the masks are and how good."""
-        lines = [f"pseudo-masks in {self.path}"]
+        label = control_label(self.config.gaze)
+        lines = [f"pseudo-masks in {self.path}" + (f", gaze {label}" if label else "")]
         for threshold, rows in self.quality().items():
             dice, precision, recall = (
                 statistics.fmean(row[name] for row in rows) for name in ("dice", "precision", "recall")
@@ -153,9 +242,15 @@ def make_masks(dataset: Dataset, out: Path, config: MasksConfig, *, jobs: int | 
         jobs: Threads; the CRF kernel and the image codecs release the interpreter lock.
 
     Raises:
+        ConfigError: if ``out`` holds masks of another gaze control.
         DataError: if no case has gaze, or a file cannot be read.
     """
-    cases = [case for case in dataset.cases if case.split != "test"]
+    there = read_yaml(out / "config.yaml").get("gaze", {}) if (out / "config.yaml").is_file() else config.gaze
+    if map_control(GazeConfig.model_validate(there)) != map_control(config.gaze):
+        raise ConfigError(f"{out}: holds pseudo-masks of another gaze control; name another folder with --out")
+    dataset = behind_maps(dataset, config.gaze)
+    controlled = changes_maps(config.gaze)
+    cases = [case for case in dataset.cases if case.split == "train" or (case.split != "test" and not controlled)]
     if not any(len(dataset.fixations[case.case_id]) for case in cases):
         raise DataError(f"{dataset.root}: no training case has a fixation; import the data set with --gaze CSV")
     if config.crf.mode != "off" and any(case.image is None for case in cases):
@@ -164,7 +259,7 @@ def make_masks(dataset: Dataset, out: Path, config: MasksConfig, *, jobs: int | 
     kinds = ["heatmap", "levels", "ternary"] + ([] if config.crf.mode == "off" else ["crf"])
     for kind in kinds:
         (out / kind).mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()
+    digest = hashlib.sha256(config.model_dump_json(exclude={"gaze"}).encode()).hexdigest()  # gaze: by its fixations
     keys = {case.case_id: _key(dataset, case, digest) for case in cases}
     index = {row["case_id"]: row["key"] for row in _read_rows(out / "index.csv")}
     scored: dict[str, list[dict[str, Any]]] = {}

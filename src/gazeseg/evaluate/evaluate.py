@@ -25,10 +25,10 @@ from gazeseg.data.images import MaskEncoding, find_images, read_image_size, read
 from gazeseg.data.schema import near_miss
 from gazeseg.errors import DataError
 from gazeseg.evaluate.metrics import score_case
-from gazeseg.evaluate.results import GAZE_LABELS, Protocol, read_summary, replacing, write_results
+from gazeseg.evaluate.results import Protocol, gaze_label, read_summary, replacing, write_results
 from gazeseg.methods.base import Method
 from gazeseg.predict.predictor import Predictor
-from gazeseg.train.runfolder import RunFolder
+from gazeseg.train.runfolder import RunFolder, Task
 from gazeseg.types import CaseScore, UInt8Array
 
 By = Literal["case", "volume"]
@@ -151,7 +151,7 @@ def evaluate_run(
             "method": config.method.get("name", ""),
             "status": predictor.method.reference.status,
             "reference": dataclasses.asdict(predictor.method.reference),
-            "gaze": _gaze_label(predictor.method, task.gaze),
+            "gaze": _gaze_label(predictor.method, task),
             "text": task.text,
             "mask_supervised": task.mask_supervised,
             "seed": config.train.seed,
@@ -251,9 +251,9 @@ def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _gaze_label(method: Method, kind: str) -> str:
+def _gaze_label(method: Method, task: Task) -> str:
     """Return what gaze the method learned from; a method that looked at none has none, whatever the data set holds."""
-    return GAZE_LABELS.get(kind, kind) if method.needs & _GAZE_FIELDS else GAZE_LABELS["none"]
+    return gaze_label(task.gaze, task.gaze_control) if method.needs & _GAZE_FIELDS else gaze_label("none")
 
 
 def _load_dataset(folder: RunFolder, path: Path | None) -> Dataset:

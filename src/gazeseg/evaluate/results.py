@@ -38,6 +38,17 @@ GAZE_LABELS: Final = {
     "none": "none",
 }
 
+
+def gaze_label(kind: str, control: str = "") -> str:
+    """Return how every result names the gaze that was learnt from: its kind and, behind a comma, its control.
+
+    Example:
+        >>> gaze_label("recorded", "shuffled order")
+        'recorded, shuffled order'
+    """
+    return GAZE_LABELS.get(kind, kind) + (f", {control}" if control else "")
+
+
 _DEFINITIONS: Final = {
     "dice": "2 TP / (2 TP + FP + FN)",
     "iou": "TP / (TP + FP + FN)",

@@ -10,19 +10,22 @@ from typing import Any
 
 import torch
 
-from gazeseg.config import PartialConfig, PseudoConfig, RunConfig, build, merge
+from gazeseg.config import GazeConfig, PartialConfig, PseudoConfig, RunConfig, build, merge
 from gazeseg.console import warn
+from gazeseg.data.controls import behind_maps, controlled
 from gazeseg.data.dataset import Case, Dataset
-from gazeseg.data.pseudo import DEFAULT_THRESHOLDS, PseudoFolder
+from gazeseg.data.pseudo import DEFAULT_THRESHOLDS, PseudoFolder, masks_command, pseudo_path
 from gazeseg.data.split import group_split
 from gazeseg.data.text import CaseTexts, load_text
 from gazeseg.errors import ConfigError, DataError
+from gazeseg.gaze.control import changes_maps
 from gazeseg.methods import create, find
 from gazeseg.methods.base import Method
 from gazeseg.train.trainer import resolve_device
 
 MAPS = frozenset({"pseudo", "weak", "gaze_map"})  # needs that are made from the pseudo-mask folder
-GAZE = MAPS | {"track", "track_length"}
+TRACK = frozenset({"track", "track_length"})
+GAZE = MAPS | TRACK
 TEXT = frozenset({"text", "text_length", "text_fields"})
 
 
@@ -47,7 +50,7 @@ class Plan:
     @property
     def pseudo(self) -> Path | None:
         """The pseudo-mask folder, None where the method does not learn from it."""
-        return _pseudo_path(self.config, self.dataset.root) if self.method.needs & MAPS else None
+        return pseudo_path(self.config, self.dataset) if self.method.needs & MAPS else None
 
     @property
     def cache(self) -> Path:
@@ -73,7 +76,8 @@ def make_plan(config: RunConfig) -> Plan:
     name = config.method.get("name")
     needs = find(name).needs if isinstance(name, str) else frozenset()  # create() complains about no name
     train_cases, validation = _splits(dataset, config)
-    cases, left_out = _teachers(dataset, train_cases, needs, str(name))
+    _check_control(config.gaze, needs, str(name))
+    cases, left_out = _teachers(dataset, train_cases, needs, str(name), config.gaze)
     config = _resolve_targets(config, dataset, needs)
     method = create(
         config.method,
@@ -115,13 +119,28 @@ def _splits(dataset: Dataset, config: RunConfig) -> tuple[tuple[Case, ...], tupl
     return cases, validation
 
 
+def _check_control(gaze: GazeConfig, needs: frozenset[str], method: str) -> None:
+    """Refuse a control that changes nothing of what the method looks at: its run would be a plain one in disguise."""
+    if gaze.control == "none" or (needs & TRACK) or (needs & MAPS and changes_maps(gaze)):
+        return
+    if not needs & GAZE:
+        raise ConfigError(f"gaze.control is {gaze.control}, but method '{method}' looks at no gaze; leave it out")
+    reason = "gaze.scope is track" if gaze.scope == "track" else "gaze.control shuffled_order changes the order alone"
+    raise ConfigError(f"{reason}, and method '{method}' does not look at the track; choose another control or scope")
+
+
 def _teachers(
-    dataset: Dataset, cases: Sequence[Case], needs: frozenset[str], method: str
+    dataset: Dataset, cases: Sequence[Case], needs: frozenset[str], method: str, gaze: GazeConfig
 ) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
     """Part the training cases into those that the method can learn from and those without the gaze or mask it needs."""
+    seen = [behind_maps(dataset, gaze).fixations] if needs & MAPS else []
+    seen += [controlled(dataset, gaze).fixations] if needs & TRACK else []
+
+    def has_gaze(case: Case) -> bool:
+        return any(bool(fixations[case.case_id].on_image.any()) for fixations in seen)
 
     def teaches(case: Case) -> bool:
-        gazed = bool(needs & GAZE) and bool(dataset.fixations[case.case_id].on_image.any())
+        gazed = has_gaze(case)
         masked = "mask" in needs and case.mask is not None
         return gazed or masked or not needs & (GAZE | {"mask"}) or "labelled" in needs  # semi-supervised: all teach
 
@@ -129,7 +148,7 @@ def _teachers(
         raise DataError(
             f"{dataset.root}: method '{method}' learns from masks and no training case has one; import with --masks DIR"
         )
-    if needs & GAZE and not any(dataset.fixations[case.case_id].on_image.any() for case in cases):
+    if needs & GAZE and not any(has_gaze(case) for case in cases):
         raise DataError(
             f"{dataset.root}: method '{method}' learns from gaze and no training image has a fixation on it; "
             "import with --gaze CSV"
@@ -151,11 +170,13 @@ def _resolve_targets(config: RunConfig, dataset: Dataset, needs: frozenset[str])
     base: Mapping[str, Any] = dataset.info.masks_config().model_dump(exclude_unset=True)
     refined = True
     if needs & MAPS:
-        path = _pseudo_path(config, dataset.root)
+        path = pseudo_path(config, dataset)
         if not path.is_dir():
             where = "" if config.data.pseudo is None else f" --out {path}"
-            raise DataError(f"{path} not found; run: gazeseg masks {dataset.root}{where}")
-        made = PseudoFolder.load(path).config
+            raise DataError(f"{path} not found; run: {masks_command(config, dataset)}{where}")
+        folder = PseudoFolder.load(path)
+        folder.require(config, dataset)
+        made = folder.config
         base, refined = made.model_dump(), made.crf.mode != "off"
     given = config.model_dump(exclude_unset=True)
     own = {key: value for key, value in given.get("pseudo", {}).items() if value is not None}
@@ -188,10 +209,6 @@ def _texts(config: RunConfig, dataset: Dataset, cases: Sequence[Case], method: M
     if lacking:
         warn(f"{lacking} of {len(cases)} training images have no text; they are learnt from without")
     return texts
-
-
-def _pseudo_path(config: RunConfig, root: Path) -> Path:
-    return _absolute(config.data.pseudo) if config.data.pseudo else root / "pseudo"
 
 
 def _absolute(path: Path) -> Path:

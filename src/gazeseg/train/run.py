@@ -27,6 +27,7 @@ from gazeseg.data.dataset import Case
 from gazeseg.data.loader import TrainLoader, store_fields
 from gazeseg.data.split import split_checksum
 from gazeseg.errors import ConfigError, DataError
+from gazeseg.gaze.control import control_label
 from gazeseg.train import checkpoint
 from gazeseg.train.plan import GAZE, Plan, make_plan
 from gazeseg.train.runfolder import RunFolder, Task, replace_file
@@ -77,7 +78,11 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> RunFolder:
             return folder
     loader, validate = _open(plan)
     parameters = sum(parameter.numel() for parameter in plan.method.parameters() if parameter.requires_grad)
-    say(f"training {plan.method.name} on {plan.dataset.info.name}: {len(plan.cases)} cases, {parameters:,} parameters")
+    control = f", gaze {label}" if (label := control_label(plan.config.gaze)) else ""
+    say(
+        f"training {plan.method.name} on {plan.dataset.info.name}: {len(plan.cases)} cases{control}, "
+        f"{parameters:,} parameters"
+    )
     with _started(folder, keep=begun):
         _describe(folder, plan, parameters)
         fit(plan.method, loader, config=plan.config.train, folder=folder, validate=validate, resume=resume)
@@ -111,6 +116,7 @@ def _open(plan: Plan) -> tuple[TrainLoader, Callable[[], float] | None]:
         pseudo=plan.pseudo,
         thresholds=plan.thresholds,
         source=config.pseudo.source,
+        gaze=config.gaze,
         cache_dir=plan.cache,
     )
     loader = TrainLoader(
@@ -210,6 +216,7 @@ def _describe(folder: RunFolder, plan: Plan, parameters: int) -> None:
         "packages": _packages(),
         "dataset": info.name,
         "gaze": info.gaze.kind,
+        "gaze_control": control_label(plan.config.gaze) or None,
         "train": _split_entry(plan.cases),
         "left_out": [case.case_id for case in plan.left_out],
         "validation": _split_entry(plan.validation) if plan.validation else None,
@@ -225,6 +232,7 @@ def _describe(folder: RunFolder, plan: Plan, parameters: int) -> None:
             levels=len(plan.thresholds),
             thresholds=plan.thresholds,
             gaze=info.gaze.kind if needs & GAZE else "none",
+            gaze_control=control_label(plan.config.gaze),
             mask_supervised="mask" in needs,
             train_cases=len(plan.cases),
             parameters=parameters,

@@ -26,6 +26,7 @@ class Task:
     train_cases: int
     parameters: int
     text: str = "none"  # who described the images, and the control that the text is under
+    gaze_control: str = ""  # what was spoilt about the gaze, as in "shuffled order"; empty: nothing
 
     @property
     def num_classes(self) -> int:
