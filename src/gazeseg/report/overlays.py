@@ -155,7 +155,7 @@ def _draw(axes: Axes, panel: Panel, styles: Mapping[str, tuple[str, str]]) -> No
     height, width = panel.image.shape[:2]
     side = max(height, width)
     step = max(1, side // 800)  # a panel has about 400 px: more of a large image only costs time
-    axes.imshow(_rgb(panel.image[::step, ::step]), extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+    axes.imshow(rgb(panel.image[::step, ::step]), extent=(-0.5, width - 0.5, height - 0.5, -0.5))
     if panel.heat is not None:
         heat = panel.heat[::step, ::step]
         axes.imshow(
@@ -205,13 +205,14 @@ def _hex(colour: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _rgb(image: UInt8Array) -> UInt8Array:
+def rgb(image: UInt8Array) -> UInt8Array:
+    """Return an image (H, W, 1 or 3) with three channels."""
     return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
 
 
 def data_uri(image: UInt8Array, side: int) -> str:
     """Encode an image (H, W, C) as a JPEG data URI whose longer side is at most ``side`` pixels."""
-    picture = Image.fromarray(_rgb(image))
+    picture = Image.fromarray(rgb(image))
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=82, optimize=True)
