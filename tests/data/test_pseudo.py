@@ -71,7 +71,7 @@ def test_the_test_split_gets_no_pseudo_mask(dataset):
 def test_quality_is_that_of_the_written_levels(dataset):
     folder = make_masks(dataset, dataset.root / "pseudo", resolve_config(dataset, {}))
     rows = _rows(folder.path / "quality.csv")
-    assert list(rows[0]) == ["case_id", "threshold", "dice", "precision", "recall"]
+    assert list(rows[0]) == ["case_id", "threshold", "dice", "precision", "recall", "gaze"]
     assert len(rows) == 4 * 2
     for row in rows:
         level = folder.levels(row["case_id"])[folder.thresholds.index(float(row["threshold"]))].astype(bool)

@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gazeseg.data.schema import Case
-from gazeseg.data.split import check_splits, group_split, read_split_list, read_split_lists, split_checksum
+from gazeseg.data.split import (
+    check_splits,
+    group_split,
+    read_split_list,
+    read_split_lists,
+    shared_images,
+    split_checksum,
+)
 from gazeseg.errors import DataError
 
 
@@ -99,3 +106,15 @@ def test_published_checksums(real_data, name, count, checksum):
     ids = read_split_list(real_data / name)
     assert len(ids) == count
     assert split_checksum(ids) == checksum
+
+
+def test_shared_images_are_found_by_content(tmp_path):
+    content = {"a": b"one picture", "b": b"two picture", "c": b"one picture", "d": b"another", "e": b"one picture"}
+    made = []
+    for name, split in zip("abcde", ("train", "train", "test", "val", "none"), strict=True):
+        (tmp_path / f"{name}.png").write_bytes(content[name])
+        made.append(replace(case(name, name, split), image=tmp_path / f"{name}.png"))
+    [twins] = shared_images(made)  # b has the length of a; e is in no split
+    assert [entry.case_id for entry in twins] == ["a", "c"]
+    assert shared_images(made[:2]) == []
+    assert shared_images([replace(made[0], image=None), made[2]]) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -20,6 +20,8 @@ app = App(
 def _done(dataset: Dataset, out: Path) -> None:
     counts = ", ".join(f"{len(dataset.split(name))} {name}" for name in ("train", "val", "test", "none"))
     print(f"data set {dataset.info.name} in {out}: {counts}; {dataset.info.split_note}".rstrip("; "))
+    if dataset.info.gaze.kind == "simulated":
+        print(dataset.info.gaze.note)
     print(f"next: gazeseg check {out}")
 
 
@@ -75,6 +77,49 @@ def nci_isbi(
     from gazeseg.data.importers import nci_isbi as importer
 
     _done(importer.run(out, images=images, masks=masks, gaze=gaze, splits=splits, copy=copy), out)
+
+
+@app.command(name="isic")
+def isic(
+    *,
+    root: Path,
+    out: Path,
+    layout: Literal["2016", "2017", "2018", "prepared"] | None = None,
+    gaze: Path | None = None,
+    simulate_gaze: bool = False,
+    seed: int = 0,
+    keep_twins: bool = False,
+    copy: bool = False,
+) -> None:
+    """ISIC skin lesions (2016, 2017 or 2018), whose gaze can be simulated from the training masks.
+
+    Example: `gazeseg import isic --root ISIC2017 --simulate-gaze --out DS`
+
+    Simulated gaze uses ground truth: every table, figure and file made with it says so.
+
+    Args:
+        root: Folder with the unpacked archives of one challenge, or with images, masks and train.txt.
+        out: The data set folder to make.
+        layout: Which challenge, where the folder holds several.
+        gaze: A fixation table of your own.
+        simulate_gaze: Draw the gaze of the training cases from their masks.
+        seed: Decides the simulated gaze.
+        keep_twins: Leave an image that stands in two splits in both; by default it is taken out of the training split.
+        copy: Copy the images and masks into the folder.
+    """
+    from gazeseg.data.importers import isic as importer
+
+    dataset = importer.run(
+        out,
+        root=root,
+        layout=layout,
+        gaze=gaze,
+        simulate_gaze=simulate_gaze,
+        seed=seed,
+        keep_twins=keep_twins,
+        copy=copy,
+    )
+    _done(dataset, out)
 
 
 @app.command(name="folder")

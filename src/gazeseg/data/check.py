@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from gazeseg.data.dataset import Dataset
-from gazeseg.data.split import check_splits
+from gazeseg.data.schema import SIMULATED
+from gazeseg.data.split import check_splits, shared_images
 from gazeseg.gaze.quality import control_shares, frame_verdict, gaze_quality, summarise
 from gazeseg.types import IGNORE
 
@@ -36,10 +37,9 @@ def check_dataset(dataset: Dataset) -> dict[str, Any]:
         "gaze_kind": dataset.info.gaze.kind,
         "cases_with_gaze": len(with_gaze),
         "without_gaze": sorted(
-            case.case_id
-            for case in dataset.cases
-            if case.split in ("train", "val") and not len(dataset.fixations[case.case_id])
+            case.case_id for case in dataset.cases if case.split == "train" and not len(dataset.fixations[case.case_id])
         ),
+        "shared_images": [[[case.case_id, case.split] for case in twins] for twins in shared_images(dataset.cases)],
     }
     if not with_gaze:
         return result
@@ -71,7 +71,10 @@ def describe(result: dict[str, Any]) -> str:
         f"median {height['median']:g} x {width['median']:g}",
     ]
     if result["gaze_kind"] == "simulated":
-        lines.append("simulated gaze (uses ground truth)")
+        lines.append(SIMULATED)
+    for twins in result["shared_images"]:
+        names = " = ".join(f"{case_id} ({split})" for case_id, split in twins)
+        lines.append(f"ONE IMAGE IN TWO SPLITS: {names}; set the split of one to none in cases.csv")
     if result["without_image"]:
         lines.append(f"{result['without_image']} cases have no image: gaze and masks can be measured, not trained on")
     missing = result["without_gaze"]

@@ -7,7 +7,7 @@
     crf/<case>.png        the same, refined by the dense CRF (absent with crf.mode off)
     levels/<case>.png     indexed colour: pixel value k passes the k lowest thresholds, so one file holds all levels
     ternary/<case>.png    indexed colour: 0 background, 1 foreground, 255 ignore; from the plain heatmap
-    quality.csv           case_id, threshold, dice, precision, recall; only where the data set has masks
+    quality.csv           case_id, threshold, dice, precision, recall, gaze; only where the data set has masks
     index.csv             case_id, key: a case is redone when its image, gaze or configuration changed
 
 Cases of the test split are left out: nothing may learn from them. Masks of controlled gaze (section ``gaze`` of the
@@ -34,6 +34,7 @@ from gazeseg.console import track
 from gazeseg.data.controls import behind_maps
 from gazeseg.data.dataset import Case, Dataset
 from gazeseg.data.images import read_indexed, read_map, safe_name, write_indexed, write_map
+from gazeseg.data.schema import SIMULATED
 from gazeseg.errors import ConfigError, DataError
 from gazeseg.gaze.control import changes_maps, control_label, control_slug, map_control
 from gazeseg.supervision.crf import crf_probability
@@ -44,7 +45,7 @@ from gazeseg.types import IGNORE, Float32Array, UInt8Array
 
 DEFAULT_THRESHOLDS = (0.5, 0.3)  # GazeMedSeg on Kvasir-SEG; a data set's own stand in its dataset.yaml
 INDEX_COLUMNS = ("case_id", "key")
-QUALITY_COLUMNS = ("case_id", "threshold", "dice", "precision", "recall")
+QUALITY_COLUMNS = ("case_id", "threshold", "dice", "precision", "recall", "gaze")
 LEVEL_COLOURS = ((0, 0, 0), (0, 90, 140), (86, 180, 233), (240, 228, 66), (230, 159, 0), (213, 94, 0))
 TERNARY_COLOURS = {0: (0, 0, 0), 1: (255, 255, 255), IGNORE: (128, 128, 128)}
 
@@ -220,6 +221,8 @@ class PseudoFolder:
                 f"  threshold {threshold:g}: Dice {dice:.3f} +- {spread:.3f}, precision {precision:.3f}, "
                 f"recall {recall:.3f} against the truth ({len(rows)} cases)"
             )
+        if any(row.get("gaze") == SIMULATED for row in _read_rows(self.path / "quality.csv")):
+            lines.append(f"  {SIMULATED}")
         return "\n".join(lines)
 
     def _map(self, kind: str, case_id: str) -> Float32Array:
@@ -250,7 +253,12 @@ def make_masks(dataset: Dataset, out: Path, config: MasksConfig, *, jobs: int | 
         raise ConfigError(f"{out}: holds pseudo-masks of another gaze control; name another folder with --out")
     dataset = behind_maps(dataset, config.gaze)
     controlled = changes_maps(config.gaze)
-    cases = [case for case in dataset.cases if case.split == "train" or (case.split != "test" and not controlled)]
+    cases = [
+        case
+        for case in dataset.cases
+        if case.split == "train"
+        or (case.split != "test" and not controlled and len(dataset.fixations[case.case_id]))  # gaze of no use scores 0
+    ]
     if not any(len(dataset.fixations[case.case_id]) for case in cases):
         raise DataError(f"{dataset.root}: no training case has a fixation; import the data set with --gaze CSV")
     if config.crf.mode != "off" and any(case.image is None for case in cases):
@@ -300,11 +308,13 @@ def _make_case(folder: PseudoFolder, dataset: Dataset, case: Case) -> list[dict[
     if case.mask is None:
         return []
     truth = dataset.mask(case)
+    gaze = SIMULATED if dataset.info.gaze.kind == "simulated" else dataset.info.gaze.kind
     rows = []
     for threshold, labels in zip(levels.thresholds, levels.labels, strict=True):
         # gaze says "here is something", not which class: any foreground counts as truth
         score = mask_quality(labels.astype(bool), (truth > 0) & (truth != IGNORE))
-        rows.append({"case_id": case.case_id, "threshold": threshold, **{k: f"{v:.6f}" for k, v in score.items()}})
+        figures = {name: f"{value:.6f}" for name, value in score.items()}
+        rows.append({"case_id": case.case_id, "threshold": threshold, **figures, "gaze": gaze})
     return rows
 
 

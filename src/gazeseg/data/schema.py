@@ -54,6 +54,10 @@ class Case:
         return self.height, self.width
 
 
+SIMULATED: Final = "simulated gaze (uses ground truth)"
+"""Stands beside every result of simulated gaze."""
+
+
 class Roots(Section):
     """The folders below which the paths of ``cases.csv`` lie."""
 

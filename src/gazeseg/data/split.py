@@ -61,6 +61,28 @@ def check_splits(cases: Iterable[Case]) -> None:
     _check_overlap("patient", [(case.patient_id, case.split) for case in cases])
 
 
+def shared_images(cases: Iterable[Case]) -> list[tuple[Case, ...]]:
+    """Return the cases whose image file, byte for byte, stands in two or more splits; ``none`` is no split.
+
+    Files are read only where two have the same length. A picture that was resized or compressed anew is not found.
+
+    Returns:
+        One tuple an image, its cases in the given order.
+    """
+    by_length: dict[int, list[Case]] = {}
+    for case in cases:
+        if case.split != "none" and case.image is not None and case.image.is_file():
+            by_length.setdefault(case.image.stat().st_size, []).append(case)
+    by_content: dict[str, list[Case]] = {}
+    for members in by_length.values():
+        if len({case.split for case in members}) < 2:
+            continue
+        for case in members:
+            if case.image is not None:
+                by_content.setdefault(hashlib.sha256(case.image.read_bytes()).hexdigest(), []).append(case)
+    return [tuple(members) for members in by_content.values() if len({case.split for case in members}) > 1]
+
+
 def split_checksum(ids: Iterable[str]) -> str:
     """Return the first 16 hex digits of the SHA-256 of the sorted ids, joined by newlines.
 

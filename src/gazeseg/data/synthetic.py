@@ -11,11 +11,11 @@ from gazeseg.data.dataset import Case, Dataset, DatasetInfo, GazeInfo, Roots
 from gazeseg.data.images import write_image
 from gazeseg.data.layout import staging, write_tables
 from gazeseg.data.phantoms import LOOKS
+from gazeseg.data.schema import SIMULATED
 from gazeseg.errors import DataError
 from gazeseg.gaze.simulate import simulate_fixations
 from gazeseg.types import Split
 
-NOTE: Final = "simulated gaze (uses ground truth)"
 _PER_PATIENT: Final = 3  # images of one patient share anatomy and colours, so a split by image would leak
 
 
@@ -64,7 +64,7 @@ def make_demo_dataset(out: Path, *, cases: int = 120, size: tuple[int, int] = (1
             modality=", ".join(look.modality for look in LOOKS) + " (procedural)",
             mask_encoding="binary",
             roots=Roots(images=folder / "images", masks=folder / "masks"),
-            gaze=GazeInfo(kind="simulated", source="gazeseg.gaze.simulate, preset eyelink", note=NOTE),
+            gaze=GazeInfo(kind="simulated", source="gazeseg.gaze.simulate, preset eyelink", note=SIMULATED),
             split_note=f"by patient within each look, seed {seed}",
         )
         write_tables(folder, info, made, fixations, final=out)

@@ -54,8 +54,16 @@ def images_by_id(folder: Path, *, recursive: bool = False, without: Path | None 
     return {unicodedata.normalize("NFC", Path(name).name if short else name): path for name, path in found.items()}
 
 
-def masks_by_id(folder: Path | None, ids: Iterable[str], *, recursive: bool = False) -> dict[str, Path]:
+def masks_by_id(
+    folder: Path | None, ids: Iterable[str], *, recursive: bool = False, ending: str = ""
+) -> dict[str, Path]:
     """Return the masks of a folder for those of ``ids`` that have one; tell about both kinds of leftovers.
+
+    Args:
+        folder: Where to look; ``None`` for no masks.
+        ids: The case ids.
+        recursive: Whether to look in sub-folders.
+        ending: What may follow the case id in the name of a mask, in lower case; the case of the name does not matter.
 
     Raises:
         DataError: if no mask at all bears the name of an image.
@@ -64,6 +72,8 @@ def masks_by_id(folder: Path | None, ids: Iterable[str], *, recursive: bool = Fa
         return {}
     ids = set(ids)
     found = images_by_id(folder, recursive=recursive)
+    if ending:
+        found = {name[: -len(ending)] if name.lower().endswith(ending) else name: path for name, path in found.items()}
     matched = {name: path for name, path in found.items() if name in ids}
     if not matched:
         stranger = next(iter(found))
