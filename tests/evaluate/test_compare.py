@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -10,7 +11,7 @@ from gazeseg.config import RunConfig, write_yaml
 from gazeseg.errors import DataError
 from gazeseg.evaluate.compare import compare_runs
 from gazeseg.evaluate.results import write_results
-from gazeseg.train.runfolder import RunFolder, Task
+from gazeseg.train.runfolder import Annotation, RunFolder, Task
 from gazeseg.types import CaseScore
 
 N = 12
@@ -196,3 +197,16 @@ def test_a_run_without_an_evaluation_says_what_to_type(tmp_path):
         compare_runs([tmp_path])
     with pytest.raises(DataError, match="no run to compare"):
         compare_runs([])
+
+
+def test_annotation_time_is_stated_beside_its_sources(tmp_path):
+    runs = [make_run(tmp_path / name, EASY, method={"name": name}) for name in ("gaze_partial", "gaze_unet")]
+    folder = RunFolder(runs[0])
+    folder.write_task(dataclasses.replace(folder.task(), annotation=Annotation(900, 7200.0, 9000.0, 0)))
+    table = compare_runs(runs)
+    lines = table.to_text().splitlines()
+    header, first, second = ([cell.strip() for cell in lines[k].split("|")] for k in (2, 4, 5))
+    column = header.index("annotation h")
+    assert (first[column], second[column]) == ("2.00", "unknown")  # the second was trained before it was kept
+    assert any(line.startswith("annotation h, gaze: measured") for line in lines)
+    assert json.loads(table.to_json())["rows"][0]["annotation"]["gaze_h"] == pytest.approx(2.0)

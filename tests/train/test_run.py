@@ -18,7 +18,7 @@ from gazeseg.errors import ConfigError, DataError, GazeSegError
 from gazeseg.methods.full import Full
 from gazeseg.train import checkpoint, run
 from gazeseg.train.run import train
-from gazeseg.train.runfolder import RunFolder
+from gazeseg.train.runfolder import Annotation, RunFolder
 from gazeseg.types import Fixations
 
 SIZE = 32
@@ -98,6 +98,7 @@ def test_weak_run_leaves_a_described_folder(weak_run, dataset):
     assert (task.dataset, task.classes, task.in_channels) == ("discs", ("background", "disc"), 1)
     assert (task.levels, task.thresholds, task.gaze) == (2, (0.6, 0.4), "simulated")
     assert (task.mask_supervised, task.train_cases) == (False, 8)
+    assert task.annotation == Annotation(0, 0.0, 0.0, masks=8)  # of simulated gaze: the masks it was drawn from
     assert task.parameters == sum(v.numel() for v in _weights(weak_run).values())
     seen = [case.case_id for case in dataset.split("train")[2:]]
     assert environment["train"] == {"cases": 8, "checksum": split_checksum(seen)}
@@ -110,6 +111,18 @@ def test_weak_run_leaves_a_described_folder(weak_run, dataset):
     assert config.data.path == dataset.root
     assert weak_run.curves_file.exists()
     assert sorted(p.name for p in weak_run.checkpoints.iterdir()) == ["last", "step-000006"]
+
+
+def test_annotation_counts_the_masks_that_the_loss_may_see(dataset, tmp_path):
+    config = _config(dataset, "full", data={"labelled": 0.5}, train={"iterations": 1})
+    assert train(config, tmp_path / "half").task().annotation == Annotation(0, 0.0, 0.0, masks=5)
+
+
+def test_a_run_on_simulated_gaze_says_so_when_it_starts(dataset, tmp_path, capsys):
+    train(_config(dataset, "gaze_unet", train={"iterations": 1}), tmp_path / "run")
+    assert "simulated gaze (uses ground truth)" in " ".join(capsys.readouterr().err.split())
+    train(_config(dataset, "full", train={"iterations": 1}), tmp_path / "full")
+    assert "simulated" not in capsys.readouterr().err
 
 
 def test_config_of_a_run_repeats_it_from_any_folder(weak_run, tmp_path, monkeypatch):

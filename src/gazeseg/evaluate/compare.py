@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gazeseg.errors import DataError
+from gazeseg.evaluate.annotation import Cost, annotation_cost, distinct_notes
 from gazeseg.evaluate.results import METRICS, nan_mean, read_cases, read_summary
 from gazeseg.evaluate.stats import bootstrap_ci, holm, paired_wilcoxon
-from gazeseg.train.runfolder import RunFolder
+from gazeseg.train.runfolder import RunFolder, Task
 
 _NO_EFFECT: Final = (  # keys that change where and how loudly a run computes, not what
     "train.seed",
@@ -61,6 +62,7 @@ class Row:
     cells: Mapping[str, Cell]  # by metric; also hd95_penalised, which has no interval
     missed: float  # mean count over runs
     false_alarms: float
+    annotation: Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,15 @@ class Comparison:
     def to_text(self) -> str:
         """Return an aligned Markdown table with a line above and notes below."""
         definition = "pooled" if self.headline_hd95 == "hd95" else "max"
-        header = ["run", "status", "gaze", "seeds", "Dice [95 % CI]", "sd seeds", "IoU", f"HD95 {self.unit}"]
-        header += [f"HD95 penalised {self.unit}", f"ASSD {self.unit}", "missed", "false alarms", "p (Holm)"]
+        header = ["run", "status", "gaze", "annotation h", "seeds", "Dice [95 % CI]", "sd seeds", "IoU"]
+        header += [
+            f"HD95 {self.unit}",
+            f"HD95 penalised {self.unit}",
+            f"ASSD {self.unit}",
+            "missed",
+            "false alarms",
+            "p (Holm)",
+        ]
         lines = [header]
         against_first = {test.second: test for test in self.tests if test.first == self.rows[0].label}
         for row in self.rows:
@@ -104,6 +113,7 @@ class Comparison:
                     row.label,
                     row.status,
                     row.gaze,
+                    row.annotation.text,
                     str(len(row.seeds)),
                     f"{_number(dice.mean, 3)} [{low:.3f}, {high:.3f}]",
                     _number(dice.seed_sd, 3),
@@ -128,7 +138,8 @@ class Comparison:
             notes.append("legacy protocol: empty masks are scored as in released code, do not mix with other tables.")
         kinds = {row.gaze for row in self.rows if row.gaze != "none"}
         if len(kinds) > 1:
-            notes.append(f"rows differ in their gaze ({', '.join(sorted(kinds))}): they do not show which method wins.")
+            notes.append(f"rows differ in their gaze ({'; '.join(sorted(kinds))}): they do not show which method wins.")
+        notes += [f"annotation h, {note}." for note in distinct_notes(row.annotation for row in self.rows)]
         title = f"{self.dataset} {self.split}, {self.cases} {self.by}s, protocol {self.protocol}"
         return "\n".join([title, "", *markdown_table(lines), "", *notes])
 
@@ -143,6 +154,7 @@ class _Run:
 
     path: Path
     seed: int
+    task: Task
     config: Mapping[str, Any]  # flat, without keys that change nothing
     summary: Mapping[str, Any]
     values: Mapping[str, npt.NDArray[np.float64]]  # metric -> (N,), mean over classes
@@ -241,6 +253,7 @@ def _load(path: Path, split: str) -> _Run:
     return _Run(
         path=path,
         seed=config.train.seed,
+        task=folder.task(),
         config={key: value for key, value in flat.items() if key not in _NO_EFFECT},
         summary=read_summary(evaluation),
         values={metric: nan_mean(table) for metric, table in tables.items()},
@@ -341,6 +354,7 @@ def _row(label: str, members: Sequence[_Run], samples: int, seed: int) -> Row:
         cells=cells,
         missed=float(np.mean([run.summary["mean"]["missed"] for run in members])),
         false_alarms=float(np.mean([run.summary["mean"]["false_alarms"] for run in members])),
+        annotation=annotation_cost([run.task for run in members]),
     )
 
 

@@ -25,10 +25,12 @@ from gazeseg.console import say
 from gazeseg.data.cache import open_store
 from gazeseg.data.dataset import Case
 from gazeseg.data.loader import TrainLoader, store_fields
+from gazeseg.data.schema import SIMULATED
 from gazeseg.data.split import split_checksum
 from gazeseg.errors import ConfigError, DataError
 from gazeseg.gaze.control import control_label
 from gazeseg.train import checkpoint
+from gazeseg.train.annotation import measure
 from gazeseg.train.plan import GAZE, Plan, make_plan
 from gazeseg.train.runfolder import RunFolder, Task, replace_file
 from gazeseg.train.trainer import fit
@@ -78,13 +80,14 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> RunFolder:
             return folder
     loader, validate = _open(plan)
     parameters = sum(parameter.numel() for parameter in plan.method.parameters() if parameter.requires_grad)
-    control = f", gaze {label}" if (label := control_label(plan.config.gaze)) else ""
-    say(
-        f"training {plan.method.name} on {plan.dataset.info.name}: {len(plan.cases)} cases{control}, "
-        f"{parameters:,} parameters"
-    )
+    about = [f"{len(plan.cases)} cases"]
+    if plan.method.needs & GAZE and plan.dataset.info.gaze.kind == "simulated":
+        about.append(SIMULATED)
+    if label := control_label(plan.config.gaze):
+        about.append(f"gaze {label}")
+    say(f"training {plan.method.name} on {plan.dataset.info.name}: {', '.join(about)}, {parameters:,} parameters")
     with _started(folder, keep=begun):
-        _describe(folder, plan, parameters)
+        _describe(folder, plan, parameters, masks=loader.masks_seen)
         fit(plan.method, loader, config=plan.config.train, folder=folder, validate=validate, resume=resume)
     return folder
 
@@ -198,7 +201,7 @@ def _discard(folder: RunFolder, existed: bool, keep: bool) -> None:
         folder.path.rmdir()
 
 
-def _describe(folder: RunFolder, plan: Plan, parameters: int) -> None:
+def _describe(folder: RunFolder, plan: Plan, parameters: int, *, masks: int) -> None:
     """Write ``config.yaml``, ``environment.json`` and ``task.json``."""
     needs, info = plan.method.needs, plan.dataset.info
     temporary = folder.config_file.with_name(".config.yaml.writing")
@@ -237,6 +240,7 @@ def _describe(folder: RunFolder, plan: Plan, parameters: int) -> None:
             train_cases=len(plan.cases),
             parameters=parameters,
             text=plan.text.store.label(plan.config.text.control) if plan.text else "none",
+            annotation=measure(plan.dataset, plan.cases, gaze=bool(needs & GAZE), masks=masks),
         )
     )
 

@@ -13,6 +13,16 @@ from gazeseg.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
+class Annotation:
+    """What readers did for the supervision of a run; means over runs are fractions."""
+
+    gaze_cases: float  # training cases that somebody looked at
+    fixation_s: float  # their fixation durations, summed up
+    viewing_s: float  # from the first fixation of each to the end of its last, summed up
+    masks: float  # masks that the loss may see, or that simulated gaze was drawn from
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """What a trained network answers to; ``task.json`` in the run folder."""
 
@@ -27,6 +37,7 @@ class Task:
     parameters: int
     text: str = "none"  # who described the images, and the control that the text is under
     gaze_control: str = ""  # what was spoilt about the gaze, as in "shuffled order"; empty: nothing
+    annotation: Annotation | None = None  # None in runs of a version that did not keep it
 
     @property
     def num_classes(self) -> int:
@@ -91,7 +102,9 @@ class RunFolder:
         self.require()
         values = self._read_json(self.task_file)
         try:
-            return Task(**{**values, "classes": tuple(values["classes"]), "thresholds": tuple(values["thresholds"])})
+            tuples = {name: tuple(values[name]) for name in ("classes", "thresholds")}
+            kept = values.get("annotation")
+            return Task(**{**values, **tuples, "annotation": None if kept is None else Annotation(**kept)})
         except (TypeError, KeyError) as error:
             raise DataError(f"{self.task_file}: not a task description ({error}); train the run again") from None
 
