@@ -1,7 +1,7 @@
 """Pure functions from logits and targets to scalars; 255 is ignored everywhere."""
 
 from gazeseg.losses.angular import angular_consistency
-from gazeseg.losses.confident import confident_consistency, ramp_up
+from gazeseg.losses.confident import confident_consistency, most_probable, ramp_up
 from gazeseg.losses.consistency import cross_level_consistency
 from gazeseg.losses.cutmix import Mix, draw_mix
 from gazeseg.losses.darm import random_blocks
@@ -19,6 +19,7 @@ __all__ = [
     "draw_mix",
     "hard_overlap",
     "logits_from_probabilities",
+    "most_probable",
     "partial_cross_entropy",
     "partial_dice_loss",
     "probabilities",

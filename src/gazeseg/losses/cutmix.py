@@ -32,9 +32,10 @@ class Mix:
 def draw_mix(
     count: int, size: tuple[int, int], *, alpha: float, rng: np.random.Generator, generator: torch.Generator
 ) -> Mix:
-    r"""Draw a box with sides :math:`\sqrt{1 - \lambda}` of the image, and partners.
+    r"""Draw a box, and a partner for each image.
 
-    :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)`. The centre is uniform in [side / 8, side) of each axis, and the image cuts it off. The partners are a random
+    Its sides are :math:`\sqrt{1 - \lambda}` of the image, :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)`. Its
+    centre is uniform in [side / 8, side) of each axis, and the image cuts it off. The partners are a random
     permutation.
 
     Args:
@@ -45,9 +46,12 @@ def draw_mix(
         generator: Draws the partners, on the device where the batch is.
     """
     share = float(np.sqrt(1 - rng.beta(alpha, alpha)))
-    edges: list[int] = []
-    for side in size:
-        centre, half = rng.uniform(side * FIRST_CENTRE, side), side * share / 2
-        edges += [max(0, round(centre - half)), min(side, round(centre + half))]
+    (top, bottom), (left, right) = (_interval(side, share, rng) for side in size)
     partner = torch.rand(count, generator=generator, device=generator.device).argsort()
-    return Mix(*edges, partner=partner)
+    return Mix(top, bottom, left, right, partner)
+
+
+def _interval(side: int, share: float, rng: np.random.Generator) -> tuple[int, int]:
+    """Return first and last + 1 of the rows or columns of a box."""
+    centre, half = rng.uniform(side * FIRST_CENTRE, side), side * share / 2
+    return max(0, round(centre - half)), min(side, round(centre + half))

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gazeseg.errors import ConfigError, DataError
+from gazeseg.nets.pixel_attention import attend
 
 POSITION_STD = 0.02  # of the first positions, as for the tokens of a vision transformer
 
@@ -72,7 +73,8 @@ class TextFusion(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.position = nn.Parameter(POSITION_STD * torch.randn(1, width, grid, grid))
         self.gate = nn.Parameter(torch.tensor(lambda_init)) if form == "gated" else None
-        self.project = nn.Sequential(nn.Conv2d(width, width, 1), nn.BatchNorm2d(width)) if form == "projected" else None
+        projection = (nn.Conv2d(width, width, 1), nn.BatchNorm2d(width)) if form == "projected" else ()
+        self.project = nn.Sequential(*projection)
 
     def forward(self, maps: Tensor, text: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
         """Fuse; an image without a valid token keeps its map bit for bit.
@@ -87,33 +89,34 @@ class TextFusion(nn.Module):
             the ``gated`` form, the projection alone in the ``projected`` one.
         """
         described = valid.any(dim=1).view(-1, 1, 1, 1)
-        query, key, value, position = self._project(maps, text)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=_mask(valid))  # (B, heads, N, d)
-        tokens = self.out(mixed.transpose(1, 2).flatten(2))  # (B, N, C)
+        position = self._position(maps)
+        query = (self.query(maps) + position).flatten(2)
+        mixed = attend(query, self.key(text), self.value(text), valid, self.heads)  # (B, C, N)
+        tokens: Tensor = self.out(mixed.transpose(1, 2))  # (B, N, C)
         if self.gate is not None:
             added = self.gate * _to_map(self.norm(tokens), maps)
             fused = torch.where(described, maps + added, maps)
             return fused, fused
         tokens = self.norm(tokens + (maps + position).flatten(2).transpose(1, 2))
-        projected: Tensor = self.project(_to_map(tokens, maps)) if self.project is not None else _to_map(tokens, maps)
-        projected = torch.where(described, projected, 0.0)
+        projected = torch.where(described, self.project(_to_map(tokens, maps)), 0.0)
         return maps + projected, projected
 
     def attention(self, maps: Tensor, text: Tensor, valid: Tensor) -> Tensor:
         """Return how much each pixel looks at each token, mean over the heads: (B, T, h, w), zero where no text is."""
-        query, key, _, _ = self._project(maps, text)
-        scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
-        weights = scores.masked_fill(~_mask(valid), -torch.inf).softmax(dim=-1).mean(dim=1)  # (B, N, T)
-        return (weights * valid[:, None]).transpose(1, 2).unflatten(2, maps.shape[-2:])
+        count, tokens = valid.shape
+        query = (self.query(maps) + self._position(maps)).reshape(count, self.heads, -1, maps[0, 0].numel())
+        key = self.key(text).reshape(count, tokens, self.heads, -1).transpose(1, 2)  # (B, heads, T, d)
+        seen = valid | ~valid.any(dim=1, keepdim=True)
+        scores = (key.float() @ query.float()) / query.shape[2] ** 0.5
+        weights = scores.masked_fill(~seen[:, None, :, None], -torch.inf).softmax(dim=2).mean(dim=1)  # (B, T, N)
+        shown: Tensor = (weights * valid[..., None]).view(count, tokens, *maps.shape[-2:])
+        return shown
 
-    def _project(self, maps: Tensor, text: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return query (B, heads, N, d), key and value (B, heads, T, d), positions (1, C, h, w)."""
-        position = self.position
-        if position.shape[-2:] != maps.shape[-2:]:
-            position = F.interpolate(position, size=maps.shape[-2:], mode="bicubic", align_corners=False)
-        query = (self.query(maps) + position).flatten(2).unflatten(1, (self.heads, -1)).transpose(-1, -2)
-        key, value = (layer(text).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.key, self.value))
-        return query.to(key.dtype), key, value, position
+    def _position(self, maps: Tensor) -> Tensor:
+        """Return the positions at the size of ``maps``, (1, C, h, w)."""
+        if self.position.shape[-2:] == maps.shape[-2:]:
+            return self.position
+        return F.interpolate(self.position, size=maps.shape[-2:], mode="bicubic", align_corners=False)
 
 
 class MultiScaleFusion(nn.Module):
@@ -180,11 +183,6 @@ class MultiScaleFusion(nn.Module):
         return valid_tokens(text, length)
 
 
-def _mask(valid: Tensor) -> Tensor:
-    """Return (B, 1, 1, T) True where a pixel may look; everywhere if there is no text, since no softmax takes that."""
-    return (valid | ~valid.any(dim=1, keepdim=True))[:, None, None]
-
-
 def _to_map(tokens: Tensor, maps: Tensor) -> Tensor:
     """Turn (B, N, C) into the shape of ``maps`` (B, C, h, w)."""
-    return tokens.transpose(1, 2).unflatten(2, maps.shape[-2:])
+    return tokens.transpose(1, 2).reshape(maps.shape)
