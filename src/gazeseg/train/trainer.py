@@ -20,11 +20,12 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from gazeseg.config import TrainConfig
-from gazeseg.console import make_progress
+from gazeseg.console import make_progress, warn
 from gazeseg.errors import ConfigError, DataError, GazeSegError
 from gazeseg.methods.base import Method
 from gazeseg.nets import SegmentationNet
 from gazeseg.train import checkpoint
+from gazeseg.train.collapse import CollapseWatch
 from gazeseg.train.optim import build_optimizer, lr_at
 from gazeseg.train.runfolder import RunFolder
 from gazeseg.train.runlog import RunLog, draw_curves
@@ -111,6 +112,7 @@ def _fit(
     began = time.monotonic() - state.time_s
     window = _Window(state.pending, state.step)
     with RunLog(folder, state.step) as log, make_progress() as progress:
+        watch = CollapseWatch(folder.metrics())
         bar = progress.add_task("training", total=config.iterations, completed=state.step, note="")
         for step in range(state.step, config.iterations):
             rate = lr_at(step, config)
@@ -136,7 +138,11 @@ def _fit(
             if last or state.step % config.log_every == 0:
                 row = window.close(state.step)
                 state.time_s = time.monotonic() - began
-                log.write({"step": state.step, "time_s": round(state.time_s, 3), "lr": rate, **row})
+                entry: dict[str, Any] = {"step": state.step, "time_s": round(state.time_s, 3), "lr": rate, **row}
+                if (warning := watch.see(entry)) is not None:
+                    entry["warning"] = warning
+                    warn(warning)
+                log.write(entry)
                 progress.update(bar, note=f"{row['it_per_s']:.1f} it/s, loss {row['loss']:.4f}")
             validated = validate is not None and (last or state.step % config.validate_every == 0)
             if validate is not None and validated:
