@@ -85,7 +85,7 @@ def test_without_masks_the_page_says_nothing_of_truth(make_world, tmp_path):
     path = replay.replay_html(load_reading(made.dataset, "case 00"), tmp_path / "replay.html")
     html = path.read_text(encoding="utf-8")
     assert 'id="truth"' not in html
-    assert "In the mask" not in html
+    assert "In mask" not in html
     assert json.loads(_Page(html).data)["truth"] == []
 
 

@@ -216,7 +216,12 @@ def data_uri(image: UInt8Array, side: int) -> str:
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=82, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return image_uri(buffer.getvalue(), "jpeg")
+
+
+def image_uri(content: bytes, kind: str) -> str:
+    """Return the content of an image file of a ``kind`` such as ``png`` as a data URI."""
+    return f"data:image/{kind};base64," + base64.b64encode(content).decode("ascii")
 
 
 def heat_uri(heat: Float32Array, side: int = 160) -> str:
@@ -228,7 +233,7 @@ def heat_uri(heat: Float32Array, side: int = 160) -> str:
     rgba[..., 3] = np.round(230 * values)
     buffer = io.BytesIO()
     Image.fromarray(rgba).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return image_uri(buffer.getvalue(), "png")
 
 
 def image_symbols(uris: Mapping[str, tuple[str, tuple[int, int]]]) -> Markup:
