@@ -11,6 +11,7 @@ LAYERS = [
     {"gaze"},
     {"supervision"},
     {"data"},
+    {"text"},
     {"nets", "losses"},
     {"methods"},
     {"train"},

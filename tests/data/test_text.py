@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -59,6 +59,7 @@ def test_padding_is_zero_and_a_case_without_text_has_none():
     assert lengths.tolist() == [0]
 
 
+@settings(max_examples=30, deadline=None)
 @given(count=st.integers(2, 30), seed=st.integers(0, 5))
 def test_shuffled_text_is_the_same_text_at_other_images(count, seed):
     store = make_text(tuple(1 + i % 3 for i in range(count)))

@@ -13,18 +13,39 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.exceptions import UnknownCommandError
 
 from gazeseg import __version__
-from gazeseg.cli import check, compare, demo, evaluate, import_, masks, methods, predict, report, train
+from gazeseg.cli import (
+    ablate,
+    check,
+    compare,
+    demo,
+    describe,
+    encode,
+    evaluate,
+    explain,
+    import_,
+    inspect_,
+    masks,
+    methods,
+    predict,
+    report,
+    train,
+)
 from gazeseg.errors import GazeSegError, suggest
 
 VERBS: dict[str, App | Callable[..., None]] = {
     "demo": demo.demo,
     "import": import_.app,
     "check": check.check,
+    "inspect": inspect_.inspect,
     "masks": masks.masks,
+    "describe": describe.describe,
+    "encode": encode.encode,
     "train": train.train,
     "predict": predict.predict,
     "evaluate": evaluate.evaluate,
+    "explain": explain.explain,
     "compare": compare.compare,
+    "ablate": ablate.ablate,
     "report": report.report,
     "methods": methods.methods,
 }
