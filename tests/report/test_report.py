@@ -151,7 +151,7 @@ def test_simulated_gaze_is_marked_wherever_it_counts(make_world, tmp_path):
     world = make_world(tmp_path, gaze="simulated", train=3, test=3)
     html, page = report([world.run()], tmp_path / "r.html")
     assert page.text.count("simulated gaze (uses ground truth)") >= 4  # head, headline, data, gaze, pseudo-masks
-    assert '<span class="badge warn">simulated gaze</span>' in html
+    assert '<span class="badge warn">simulated gaze (uses ground truth)</span>' in html
 
 
 def test_one_run_has_no_test_and_no_spread(world):

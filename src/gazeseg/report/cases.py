@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from gazeseg.data.dataset import Case
+from gazeseg.data.dataset import Case, Dataset
 from gazeseg.data.images import read_mask, safe_name
 from gazeseg.data.pseudo import case_maps
 from gazeseg.errors import GazeSegError
+from gazeseg.gaze.control import changes_maps
+from gazeseg.predict.explanation import Explanation
 from gazeseg.report.datasets import Source, extremes, pseudo_extremes
-from gazeseg.report.overlays import BoolMask, Panel, data_uri, image_symbols, panel_svg
+from gazeseg.report.explain import explanation_figure, smaller
+from gazeseg.report.overlays import BoolMask, Panel, data_uri, image_symbols, image_uri, panel_svg
+from gazeseg.report.reading import load_reading
 from gazeseg.report.runs import Group, Run
 from gazeseg.report.text import number
 from gazeseg.supervision.levels import nested_levels
@@ -22,6 +27,8 @@ from gazeseg.types import IGNORE, Float32Array, UInt8Array
 IMAGE_BYTES = 4_000_000  # of all pictures together: the page stays small enough to be mailed
 SIDES = (420, 320, 240, 160, 100)  # px of the longer side of a picture, tried in turn
 Masks = dict[str, BoolMask]
+Explain = Callable[[Path, str], Explanation | None]
+"""From a run folder and a case id to what the method shows of the case; None where that is its prediction alone."""
 
 
 class Gallery:
@@ -68,7 +75,13 @@ class Gallery:
         if prediction is not None:
             panels.append(Panel(canvas, "prediction", None, None, truth | prediction))
         views = [{"title": panel.title, "svg": panel_svg(symbol, panel)} for panel in panels]
-        return {"rank": rank, "case_id": case_id, "score": f"Dice {number(score, 2)}", "panels": views}
+        return {
+            "rank": rank,
+            "case_id": case_id,
+            "score": f"Dice {number(score, 2)}",
+            "panels": views,
+            "explanation": "",
+        }
 
     def render(self) -> Markup:
         """Return the definitions of all images; they shrink until they fit into ``IMAGE_BYTES``."""
@@ -98,8 +111,8 @@ class Gallery:
         if key not in self._pseudo:
             if folder.file("levels", case.case_id).is_file():
                 levels = folder.levels(case.case_id)
-            elif case.image is None or not len(dataset.fixations[case.case_id]):
-                return {}
+            elif case.image is None or not len(dataset.fixations[case.case_id]) or changes_maps(folder.config.gaze):
+                return {}  # a gaze control is for training cases
             else:
                 heat, refined = case_maps(dataset, case, folder.config)
                 soft = refined if refined is not None and folder.config.pseudo.source == "crf" else heat
@@ -116,13 +129,16 @@ def class_masks(role: str, labels: UInt8Array, classes: Sequence[str]) -> Masks:
     return {f"{role} {name}": labels == index for index, name in enumerate(classes) if index}
 
 
-def cases_context(groups: Sequence[Group], sources: Mapping[str, Source], gallery: Gallery) -> dict[str, Any]:
+def cases_context(
+    groups: Sequence[Group], sources: Mapping[str, Source], gallery: Gallery, explain: Explain | None = None
+) -> dict[str, Any]:
     """Best, median and worst case of each evaluated group, from its run of the lowest seed.
 
     Args:
         groups: Rows of the results.
         sources: Data set by the name of the run folder.
         gallery: Takes the images.
+        explain: Adds to each case what its method shows of it.
     """
     shown = []
     notes: list[str] = []
@@ -145,6 +161,8 @@ def cases_context(groups: Sequence[Group], sources: Mapping[str, Source], galler
         except (GazeSegError, OSError) as error:
             notes.append(f"No pictures of {group.label}: {error}")
             continue
+        if explain is not None:
+            notes += _add_explanations(views, run, source.dataset, explain)
         name = f"{run.name}, seed {run.seed}" if len(group.runs) > 1 else run.name
         shown.append({"label": group.label, "colour": group.colour, "run": name, "views": views})
     missing = " ".join(dict.fromkeys(notes))
@@ -153,6 +171,19 @@ def cases_context(groups: Sequence[Group], sources: Mapping[str, Source], galler
     caption = "Pseudo-masks of test cases are drawn for this page alone; no training sees them."
     has_test = any(run.split.startswith("test") for group in groups for run in group.runs)
     return {"groups": shown, "missing": missing, "caption": caption if shown and has_test else ""}
+
+
+def _add_explanations(views: Sequence[dict[str, Any]], run: Run, dataset: Dataset, explain: Explain) -> list[str]:
+    """Add the figure of each case as a data URI; return why not, where a method that has one cannot give it."""
+    for view in views:
+        try:
+            explanation = explain(run.folder.path, view["case_id"])
+            if explanation is not None:
+                figure = explanation_figure(load_reading(dataset, view["case_id"]), explanation)
+                view["explanation"] = image_uri(smaller(figure), "webp")
+        except (GazeSegError, OSError) as error:
+            return [f"{run.name} is not explained: {error}"]
+    return []
 
 
 def _prediction(run: Run, case_id: str, source: Source) -> Masks | None:

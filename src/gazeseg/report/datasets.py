@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gazeseg.data.dataset import Case, Dataset
-from gazeseg.data.pseudo import PseudoFolder
+from gazeseg.data.pseudo import PseudoFolder, pseudo_path
+from gazeseg.data.schema import SIMULATED
 from gazeseg.errors import GazeSegError
+from gazeseg.gaze.control import control_label
 from gazeseg.gaze.quality import control_shares, frame_verdict, gaze_quality
 from gazeseg.report.figures import Bar, bar_chart, histogram
 from gazeseg.report.runs import Run
@@ -30,7 +32,7 @@ _CONTROLS: Final = {
     "transposed": "x and y swapped",
     "shuffled": "another case",
 }
-_KINDS: Final = {"recorded": "recorded", "simulated": "simulated gaze (uses ground truth)", "none": "none"}
+_KINDS: Final = {"recorded": "recorded", "simulated": SIMULATED, "none": "none"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def open_sources(runs: Sequence[Run]) -> list[Source]:
 
 
 def _open(runs: Sequence[Run]) -> Source:
-    first = runs[0]
+    first = next((run for run in runs if not run.control), runs[0])  # what a control learnt from is not the data
     path, task = first.config.data.path, first.task
     if path is None:
         note = f"Run {first.name} names no data set folder, so images and gaze cannot be shown."
@@ -65,9 +67,8 @@ def _open(runs: Sequence[Run]) -> Source:
     except (GazeSegError, OSError) as error:
         note = f"The data set cannot be read, so images and gaze are not shown: {error}"
         return Source(task.dataset, task.gaze, None, None, tuple(runs), note)
-    folder = first.config.data.pseudo or dataset.root / "pseudo"
     try:
-        pseudo, pseudo_note = PseudoFolder.load(folder), ""
+        pseudo, pseudo_note = PseudoFolder.load(pseudo_path(first.config, dataset)), ""
     except (GazeSegError, OSError) as error:
         pseudo, pseudo_note = None, f"No pseudo-masks to show: {error}"
     return Source(dataset.info.name, dataset.info.gaze.kind, dataset, pseudo, tuple(runs), "", pseudo_note)
@@ -291,8 +292,10 @@ def _recipe(folder: PseudoFolder) -> str:
     refined = (
         "not refined" if crf.mode == "off" or pseudo.source == "heatmap" else f"refined by a dense CRF ({crf.mode})"
     )
+    control = control_label(folder.config.gaze)
     return (
-        f"Heatmap {maps.canvas}, sigma {maps.sigma:g} {maps.sigma_unit}, {refined}; cut at "
+        (f"Control: gaze {control}. " if control else "")
+        + f"Heatmap {maps.canvas}, sigma {maps.sigma:g} {maps.sigma_unit}, {refined}; cut at "
         f"{', '.join(f'{t:g}' for t in folder.thresholds)}. Pseudo-masks are made for training cases only."
     )
 

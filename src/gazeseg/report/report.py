@@ -17,23 +17,25 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gazeseg import __version__
+from gazeseg.data.schema import SIMULATED
 from gazeseg.errors import ConfigError, DataError
-from gazeseg.report.cases import Gallery, add_pseudo_examples, cases_context
+from gazeseg.evaluate.annotation import cost_sentence
+from gazeseg.report.cases import Explain, Gallery, add_pseudo_examples, cases_context
 from gazeseg.report.datasets import citations, data_context, gaze_context, open_sources, pseudo_context
 from gazeseg.report.runs import Block, Group, Run, make_blocks
 from gazeseg.report.tables import failures_context, results_context, training_context
 from gazeseg.report.text import how_to_evaluate, interval, number, plural
 
-_SIMULATED = "simulated gaze (uses ground truth)"
 
-
-def write_report(runs: Sequence[Path], out: Path, split: str = "test") -> Path:
+def write_report(runs: Sequence[Path], out: Path, split: str = "test", *, explain: Explain | None = None) -> Path:
     """Write the report of one or many runs.
 
     Args:
         runs: Run folders, evaluated or not, of one data set or several.
         out: The page; it appears whole or not at all.
         split: The evaluated split to report on, or its variant such as ``test-legacy``.
+        explain: Adds to the best, median and worst case what their method shows of them, e.g.
+            ``gazeseg.predict.explain.Explainer()``; given from outside, since it computes with a network.
 
     Returns:
         ``out``.
@@ -45,7 +47,7 @@ def write_report(runs: Sequence[Path], out: Path, split: str = "test") -> Path:
     if not runs:
         raise ConfigError("no run given; name the run folders to report on")
     loaded = [Run.load(Path(path), split) for path in dict.fromkeys(Path(path) for path in runs)]
-    html = _render(_page(loaded, split))
+    html = _render(_page(loaded, split, explain))
     temporary = out.with_name(f".{out.name}.tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +67,7 @@ def _render(page: Mapping[str, Any]) -> str:
     return environment.get_template("report.html").render(**page, css=Markup(style))  # noqa: S704 - our own file
 
 
-def _page(runs: Sequence[Run], split: str) -> dict[str, Any]:
+def _page(runs: Sequence[Run], split: str, explain: Explain | None) -> dict[str, Any]:
     """Gather everything that the template shows."""
     blocks, notes = make_blocks(runs, split)
     groups = [group for block in blocks for group in block.groups]
@@ -79,7 +81,7 @@ def _page(runs: Sequence[Run], split: str) -> dict[str, Any]:
         pseudo = pseudo_context(source)
         add_pseudo_examples(pseudo, source, gallery)
         datasets.append({**data_context(source), "gaze": gaze_context(source), "pseudo": pseudo})
-    cases = cases_context([group for group in groups if group.row is not None], by_run, gallery)
+    cases = cases_context([group for group in groups if group.row is not None], by_run, gallery, explain)
     waiting = [run for run in runs if not run.scores]
     if waiting and len(waiting) < len(runs):
         names = ", ".join(run.name for run in waiting)
@@ -93,7 +95,7 @@ def _page(runs: Sequence[Run], split: str) -> dict[str, Any]:
             "dataset": ", ".join(dict.fromkeys(source.name for source in sources)),
             "split": split,
             "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-            "badges": [_SIMULATED] if any(run.gaze == "simulated" for run in runs) else [],
+            "badges": [SIMULATED] if any(run.gaze == "simulated" for run in runs) else [],
             "notes": notes,
         },
         "headline": _headline(blocks, runs, split),
@@ -139,7 +141,7 @@ def _headline(blocks: Sequence[Block], runs: Sequence[Run], split: str) -> dict[
         }
     block = max(blocks, key=lambda b: len(b.groups))
     count = plural(block.comparison.cases, f"{split.partition('-')[0]} {block.comparison.by}")
-    best = next((group for group in block.groups if not group.supervised), None)
+    best = next(iter(block.weak()), None)
     bound = next((group for group in block.groups if group.bound), None)
     lead = best or block.groups[0]
     mean, ci = _dice(lead)
@@ -153,20 +155,25 @@ def _headline(blocks: Sequence[Block], runs: Sequence[Run], split: str) -> dict[
     kind = lead.runs[0].gaze
     detail = f"95 % CI {interval(ci)} over cases. "
     if best is not None:
-        learned = {"simulated": f"{_SIMULATED}", "recorded": "recorded gaze", "none": "no gaze"}[kind]
-        detail += f"Learned from {learned}; no mask was used in training."
-        others = len([group for group in block.groups if not group.supervised]) - 1
+        learned = {"simulated": SIMULATED, "recorded": "recorded gaze", "none": "no gaze"}[kind]
+        detail += f"Learned from {learned}{f', {control}' if (control := lead.runs[0].control) else ''}; "
+        detail += "masks were used to draw it." if kind == "simulated" else "no mask was used in training."
+        others = len(block.weak()) - 1
         if others:
             detail += f" Best of {plural(others + 1, 'method')} that see no mask."
     else:
         detail += "Learned from masks."
-    return {"text": text, "detail": detail, "cards": _cards(block, best, bound)}
+    if lead.row is not None:
+        against = bound.row.annotation if bound is not None and bound.row is not None and bound is not lead else None
+        detail += f" {cost_sentence(lead.row.annotation, against)}"
+    return {"text": text, "detail": detail.rstrip(), "cards": _cards(block, best, bound)}
 
 
 def _cards(block: Block, best: Group | None, bound: Group | None) -> list[dict[str, str]]:
     cards = []
     lead = best or block.groups[0]
-    named = ("Best without masks" if best is not None else "Best", lead)
+    without = "Best on simulated gaze" if lead.runs[0].gaze == "simulated" else "Best without masks"
+    named = (without if best is not None else "Best", lead)
     for title, group in (named, ("Fully supervised bound", bound if bound is not lead else None)):
         if group is not None:
             mean, ci = _dice(group)

@@ -68,6 +68,11 @@ class Run:
         """Kind of the gaze: recorded, simulated or none."""
         return self.task.gaze
 
+    @property
+    def control(self) -> str:
+        """What was spoilt about its gaze on purpose, empty for nothing."""
+        return self.task.gaze_control
+
     @cached_property
     def dice(self) -> dict[str, float]:
         """Dice of each case, the mean over its classes."""
@@ -110,6 +115,11 @@ class Block:
 
     comparison: Comparison
     groups: tuple[Group, ...]  # best Dice first
+
+    def weak(self) -> list[Group]:
+        """Groups that saw no mask, best Dice first; those of a gaze control only where there is no other."""
+        weak = [group for group in self.groups if not group.supervised]
+        return [group for group in weak if not group.runs[0].control] or weak
 
 
 def make_blocks(runs: Sequence[Run], split: str) -> tuple[list[Block], list[str]]:

@@ -9,6 +9,8 @@ import numpy as np
 
 from gazeseg.data.dataset import Case, Dataset
 from gazeseg.data.pseudo import PseudoFolder
+from gazeseg.data.schema import SIMULATED
+from gazeseg.gaze.control import control_label
 from gazeseg.report.overlays import Panel, overlay_sheet
 from gazeseg.types import IGNORE, UInt8Array
 
@@ -19,14 +21,14 @@ def check_sheet(dataset: Dataset, path: Path) -> Path:
     """Draw scanpath and truth over twelve cases."""
     panels = [
         Panel(
-            image=_picture(dataset, case),
+            image=picture(dataset, case),
             title=case.case_id,
             fixations=dataset.fixations[case.case_id],
             contours=_truth(dataset, case),
         )
         for case in _spread(dataset.cases)
     ]
-    return overlay_sheet(panels, path, title=f"{dataset.info.name}: {_gaze(dataset)}")
+    return overlay_sheet(panels, path, title=f"{dataset.info.name}: {gaze_label(dataset)}")
 
 
 def masks_sheet(dataset: Dataset, folder: PseudoFolder, path: Path) -> Path:
@@ -37,13 +39,14 @@ def masks_sheet(dataset: Dataset, folder: PseudoFolder, path: Path) -> Path:
         pseudo = {f"pseudo {t:g}": level for t, level in zip(folder.thresholds, levels, strict=True)}
         panels.append(
             Panel(
-                image=_picture(dataset, case),
+                image=picture(dataset, case),
                 title=case.case_id,
                 heat=folder.heatmap(case.case_id),
                 contours={**pseudo, **_truth(dataset, case)},
             )
         )
-    return overlay_sheet(panels, path, title=f"{dataset.info.name}: pseudo-masks from {_gaze(dataset)}")
+    control = f", {label}" if (label := control_label(folder.config.gaze)) else ""
+    return overlay_sheet(panels, path, title=f"{dataset.info.name}: pseudo-masks from {gaze_label(dataset)}{control}")
 
 
 def _spread(cases: Sequence[Case]) -> list[Case]:
@@ -52,8 +55,8 @@ def _spread(cases: Sequence[Case]) -> list[Case]:
     return [cases[index] for index in sorted(chosen)]
 
 
-def _picture(dataset: Dataset, case: Case) -> UInt8Array:
-    """The image, or a grey field where the data set has gaze and masks only."""
+def picture(dataset: Dataset, case: Case) -> UInt8Array:
+    """Return the image, or a grey field where the data set has gaze and masks only."""
     return dataset.image(case) if case.image is not None else np.full((*case.size, 1), 60, np.uint8)
 
 
@@ -64,9 +67,10 @@ def _truth(dataset: Dataset, case: Case) -> dict[str, np.ndarray[tuple[int, ...]
     return {"truth": (mask > 0) & (mask != IGNORE)}
 
 
-def _gaze(dataset: Dataset) -> str:
+def gaze_label(dataset: Dataset) -> str:
+    """Say what the gaze of a data set is, as it stands beside every picture."""
     return {
         "recorded": "recorded gaze",
-        "simulated": "simulated gaze (uses ground truth)",
+        "simulated": SIMULATED,
         "none": "no gaze",
     }[dataset.info.gaze.kind]

@@ -8,9 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from gazeseg.data.schema import SIMULATED
+from gazeseg.evaluate.annotation import distinct_notes
 from gazeseg.report.figures import Line, Strip, interval_mark, line_chart, strip_plot
 from gazeseg.report.runs import Block, Group, Run
 from gazeseg.report.text import how_to_evaluate, interval, number, p_value, plural
+from gazeseg.train.runfolder import Task
 from gazeseg.types import CaseScore, FloatArray
 
 FAILURE_DICE: Final = 0.3
@@ -32,7 +35,7 @@ def results_context(blocks: Sequence[Block], runs: Sequence[Run], split: str) ->
 
 def _table(block: Block, *, titled: bool) -> dict[str, Any]:
     comparison = block.comparison
-    best = next((group for group in block.groups if not group.supervised), None)
+    best = next(iter(block.weak()), None)
     rows, scale = [], _scale(block)
     for group in block.groups:
         assert group.row is not None  # noqa: S101 -- blocks are made of evaluated rows
@@ -46,6 +49,7 @@ def _table(block: Block, *, titled: bool) -> dict[str, Any]:
                 "colour": group.colour,
                 "best": group is best and len(block.groups) > 1,
                 "tags": _tags(group),
+                "annotation": row.annotation.text,
                 "seeds": len(row.seeds),
                 "dice": number(dice.mean),
                 "interval": interval(dice.ci95),
@@ -89,6 +93,7 @@ def _table(block: Block, *, titled: bool) -> dict[str, Any]:
             f"alarms are counted apart{', as means over seeds' if any(len(g.runs) > 1 for g in block.groups) else ''}. "
             f"The interval is a bootstrap over cases, drawn from {scale[0]:g} to {scale[1]:g}."
         ),
+        "annotation": [f"Annotation, {note}." for note in distinct_notes(row.annotation for row in comparison.rows)],
     }
 
 
@@ -112,7 +117,9 @@ def _tags(group: Group) -> list[dict[str, Any]]:
     if group.supervised:
         tags.append({"text": "saw masks", "warn": False})
     elif group.runs[0].gaze == "simulated":
-        tags.append({"text": "simulated gaze", "warn": True})
+        tags.append({"text": SIMULATED, "warn": True})
+    if group.runs[0].control:
+        tags.append({"text": f"control: gaze {group.runs[0].control}", "warn": True})
     return tags
 
 
@@ -215,9 +222,16 @@ def _training_row(group: Group, run: Run, log: Sequence[Mapping[str, Any]]) -> d
         "time": _duration(seconds),
         "parameters": f"{task.parameters / 1e6:.2f} M",
         "cases": f"{task.train_cases:,}",
-        "supervision": "masks" if task.mask_supervised else f"{task.gaze} gaze",
+        "supervision": _supervision(task),
         "select": train.select,
     }
+
+
+def _supervision(task: Task) -> str:
+    if task.mask_supervised:
+        return "masks"
+    kind = SIMULATED if task.gaze == "simulated" else f"{task.gaze} gaze"
+    return f"{kind}, {task.gaze_control}" if task.gaze_control else kind
 
 
 def _duration(seconds: float) -> str:
