@@ -6,6 +6,7 @@ from gazeseg.losses.consistency import cross_level_consistency
 from gazeseg.losses.cutmix import Mix, draw_mix
 from gazeseg.losses.darm import random_blocks
 from gazeseg.losses.logits import logits_from_probabilities, probabilities
+from gazeseg.losses.nested import broad_target, narrow_target, ring
 from gazeseg.losses.overlap import hard_overlap, soft_dice_loss
 from gazeseg.losses.partial import partial_cross_entropy, partial_dice_loss
 from gazeseg.losses.propagation import Neighbourhood, propagate_logits
@@ -14,17 +15,20 @@ __all__ = [
     "Mix",
     "Neighbourhood",
     "angular_consistency",
+    "broad_target",
     "confident_consistency",
     "cross_level_consistency",
     "draw_mix",
     "hard_overlap",
     "logits_from_probabilities",
     "most_probable",
+    "narrow_target",
     "partial_cross_entropy",
     "partial_dice_loss",
     "probabilities",
     "propagate_logits",
     "ramp_up",
     "random_blocks",
+    "ring",
     "soft_dice_loss",
 ]

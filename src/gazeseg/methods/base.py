@@ -75,6 +75,7 @@ class Method(nn.Module):
     reference: ClassVar[Reference]
 
     config: BaseModel  # resolved: no key left to a profile
+    text_dim: int | None = None  # numbers a token of ``Batch.text`` for which the method was built; None: any
 
     def __init__(
         self, config: BaseModel, *, network: NetworkConfig, in_channels: int, num_classes: int, levels: int, seed: int

@@ -9,157 +9,33 @@ makes the same steps), fixed sizes of image and text, and the choice of a checkp
 
 from __future__ import annotations
 
-import functools
-from typing import Literal
-
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from gazeseg.config import NetworkConfig, Section
+from gazeseg.config import NetworkConfig
 from gazeseg.errors import ConfigError
 from gazeseg.losses import (
     angular_consistency,
+    broad_target,
     confident_consistency,
     draw_mix,
     most_probable,
+    narrow_target,
     partial_cross_entropy,
     probabilities,
     ramp_up,
     random_blocks,
+    ring,
 )
-from gazeseg.methods.base import Method, Reference, StepOutput, required
+from gazeseg.methods.base import Layer, Method, Reference, StepOutput, required
+from gazeseg.methods.fgi_config import FGIConfig
 from gazeseg.nets import SegmentationNet, build_network
 from gazeseg.nets.text_fusion import MultiScaleFusion
+from gazeseg.text.schema import FIELDS
 from gazeseg.types import IGNORE, Batch
 
 VIEWS = 2  # stream of random numbers below the run's seed; the loader has 0 and 1
-
-
-class TeacherConfig(Section):
-    """The network that reads text; ``None`` takes the value of the profile."""
-
-    background: Literal["outside_bc", "all"] | None = None  # paper: outside the broad mask (our choice); released: all
-    features: tuple[int, ...] | None = None  # None: network.features
-
-
-class StudentConfig(Section):
-    """The network that is left after training."""
-
-    features: tuple[int, ...] | None = None  # None: half the teacher's for basic_unet, as published; else the teacher's
-
-
-class TextKeys(Section):
-    """The description of each image."""
-
-    enabled: bool = True  # false: the teacher is the plain network
-    dim: int = Field(384, ge=1)  # of the token embeddings; 384 is the default encoder's, roberta-base has 768
-
-
-class FusionConfig(Section):
-    """How text enters the teacher."""
-
-    heads: int = Field(8, ge=1)  # our choice
-    lambda_init: float = 0.1  # our choice; not 0, so that the text path learns from the first step
-    position_grid: int = Field(224, ge=2)  # px for which positions are stored; other sizes resize them
-    form: Literal["gated", "projected"] | None = None  # paper: X + lambda LN(A); released: X + g(LN(X + P + A))
-
-
-class AfcConfig(Section):
-    """Angular Feature Consistency."""
-
-    weight: float | None = Field(None, ge=0)  # paper: .1; released: .05; 0 switches it off
-    head_relu: bool | None = None  # released: true, so that cosines stay below .71
-
-
-class CwcConfig(Section):
-    """Confidence-Weighted Consistency."""
-
-    weight: float = Field(1.0, ge=0)  # 0 switches it off
-    tau_pos: float = Field(0.8, ge=0.5, lt=1)
-    tau_neg: float = Field(0.2, gt=0, le=0.5)
-    region: Literal["both", "teacher"] | None = None  # who must be confident; released: the believed network alone
-    weighted: bool | None = None  # paper: with the confidence; released: its weights cancel
-
-
-class DarmConfig(Section):
-    """Disagreement-Aware Random Masking."""
-
-    rho: float = Field(0.3, ge=0, lt=1)  # share of the disagreement that is hidden; 0 switches it off
-    disagreement: Literal["argmax", "delta", "pseudo_xor"] | None = None  # paper: argmax; released: the pseudo-masks'
-    delta: float = Field(0.3, gt=0, lt=1)  # least difference of two probabilities; for disagreement delta
-    label_fill: Literal["ignore", "background"] | None = None  # paper: ignore; released: background
-    budget: Literal["image", "batch"] | None = None  # paper: image; released: batch
-    clip_to_disagreement: bool = False
-    max_area: float = Field(0.5, gt=0, le=1)  # of the image; early in training the networks differ nearly everywhere
-
-
-class RampConfig(Section):
-    """Growth of the weights of both consistencies."""
-
-    iterations: int = Field(4000, ge=0)  # released, for 15,000 iterations
-    zero_first: bool | None = None  # released: 0 at iteration 0, where the formula gives .007
-
-
-class CutMixConfig(Section):
-    """The view of the student on which the confident consistency acts; without it, it acts on the masked view."""
-
-    enabled: bool = True
-    alpha: float = Field(4.0, gt=0)
-    noise: float = Field(0.2, ge=0)  # uniform in +-, on normalised images
-    teacher: bool | None = None  # released: with `mutual` the teacher sees the mixed image too, beside unmixed text
-
-
-class FGIConfig(Section):
-    """``None`` takes the value of the profile."""
-
-    profile: Literal["paper", "released"] = "paper"
-    training: Literal["joint", "two_stage"] = "joint"  # two_stage: first the teacher, then, frozen, it guides
-    teacher_iterations: int = Field(15_000, ge=1)  # of two_stage; the student learns in those that follow
-    mutual: bool | None = None  # released: the student guides the teacher too
-    channels: Literal["one_logit", "two_channels"] | None = None  # of two classes; released: two
-    teacher: TeacherConfig = TeacherConfig()
-    student: StudentConfig = StudentConfig()
-    text: TextKeys = TextKeys()
-    fusion: FusionConfig = FusionConfig()
-    afc: AfcConfig = AfcConfig()
-    cwc: CwcConfig = CwcConfig()
-    darm: DarmConfig = DarmConfig()
-    cutmix: CutMixConfig = CutMixConfig()
-    ramp: RampConfig = RampConfig()
-
-    def resolved(self) -> FGIConfig:
-        """Return a copy in which the profile has filled every open key."""
-        filled = self.model_dump()
-        for section, keys in PROFILES[self.profile].items():
-            place = filled[section] if section else filled
-            place.update({key: value for key, value in keys.items() if place[key] is None})
-        return FGIConfig.model_validate(filled)
-
-
-PROFILES: dict[str, dict[str, dict[str, object]]] = {
-    "paper": {
-        "": {"mutual": False, "channels": "one_logit"},
-        "teacher": {"background": "outside_bc"},
-        "fusion": {"form": "gated"},
-        "afc": {"weight": 0.1, "head_relu": False},
-        "cwc": {"region": "both", "weighted": True},
-        "darm": {"disagreement": "argmax", "label_fill": "ignore", "budget": "image"},
-        "cutmix": {"teacher": False},
-        "ramp": {"zero_first": False},
-    },
-    "released": {
-        "": {"mutual": True, "channels": "two_channels"},
-        "teacher": {"background": "all"},
-        "fusion": {"form": "projected"},
-        "afc": {"weight": 0.05, "head_relu": True},
-        "cwc": {"region": "teacher", "weighted": False},
-        "darm": {"disagreement": "pseudo_xor", "label_fill": "background", "budget": "batch"},
-        "cutmix": {"teacher": True},
-        "ramp": {"zero_first": True},
-    },
-}
 
 
 class FGI(Method):
@@ -206,15 +82,24 @@ class FGI(Method):
         if config.mutual and config.training == "two_stage":
             raise ConfigError("method.mutual teaches the teacher, which two_stage freezes; set mutual false")
         self.seed = seed
+        if not config.text.enabled:
+            self.needs = frozenset({"pseudo"})  # type: ignore[misc]  # this run alone: no embeddings are asked for
         big = network.model_copy(update={"features": config.teacher.features or network.features})
         self.teacher = build_network(big, in_channels=in_channels, num_classes=num_classes, seed=seed)
-        small = network.model_copy(update={"features": config.student.features or _student_widths(big, self.teacher)})
+        widths = config.student.features or _student_widths(network, self.teacher)
+        small = network.model_copy(update={"features": widths})
         self.student = build_network(small, in_channels=in_channels, num_classes=num_classes, seed=seed + 1)
+        if len(self.student.encoder_widths) != len(self.teacher.encoder_widths):
+            raise ConfigError(
+                f"method.teacher.features give {len(self.teacher.encoder_widths)} encoder stages, but those of the "
+                f"student {len(self.student.encoder_widths)}; give both networks as many"
+            )
         self.fusion: MultiScaleFusion | None = None
         self.heads: nn.ModuleList | None = None  # of the student, for AFC alone: no part of what predicts
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed + 2)  # the CPU's alone: torch.manual_seed would touch GPUs as well
             if config.text.enabled:
+                self.text_dim = config.text.dim
                 self.fusion = MultiScaleFusion(
                     self.teacher.encoder_widths,
                     text_dim=config.text.dim,
@@ -239,7 +124,8 @@ class FGI(Method):
         first = config.teacher_iterations if config.training == "two_stage" else 0
         frozen = 0 < first <= step
         if first:
-            self.teacher.train(not frozen)  # batch norm too stays as it was learnt
+            for part in (self.teacher, self.fusion or self.teacher):
+                part.train(not frozen)  # batch norm too stays as it was learnt
         with torch.set_grad_enabled(not frozen):
             guide, compared = self._teach(batch.image, batch)
         losses: dict[str, Tensor] = {}
@@ -262,6 +148,45 @@ class FGI(Method):
     def predict_teacher(self, batch: Batch) -> Tensor:
         """Map images and text, which may be absent, to the teacher's probabilities (B, K, H, W)."""
         return probabilities(self._supervised(self._teach(batch.image, batch)[0]), self.num_classes)
+
+    def text_attention(self, batch: Batch) -> list[Tensor]:
+        """Return how much each pixel looks at each token, (B, T, h, w) a scale, finest first, mean over the heads.
+
+        Zero for an image without text; no scale at all without fusion, or for a batch without text.
+        """
+        if self.fusion is None or batch.text is None:
+            return []
+        return self.fusion.attention(self.teacher.encode(batch.image), batch.text, batch.text_length)
+
+    def explain(self, batch: Batch) -> tuple[Layer, ...]:
+        """Return both predictions, where they differ and what would be hidden there, and where each text field attends.
+
+        An attention is the share of a pixel's attention that the words of a field get. ``batch.text_fields`` says which
+        word belongs to which field; without it, and for an image without text, no attention is shown.
+        """
+        guide, own = self.predict_teacher(batch), self.predict(batch.image)
+        layers = [
+            Layer("networks", "student, which predicts", 1 - own[0, 0], "probability"),
+            Layer("networks", "teacher", 1 - guide[0, 0], "probability"),
+            Layer("networks", "teacher - student", own[0, 0] - guide[0, 0], "difference"),
+        ]
+        if self.config.darm.rho > 0:
+            generator = torch.Generator(batch.image.device).manual_seed(self.seed)
+            hidden = self._hidden(self._disagreement(batch, guide, own), generator)
+            layers.append(Layer("networks", "hidden by DARM", hidden[0, 0].float(), "mask"))
+        pseudo = required(batch, "pseudo")
+        narrow, broad = narrow_target(pseudo)[0], broad_target(pseudo)[0]
+        for title, target in (("narrow mask, for the teacher", narrow), ("broad mask, for the student", broad)):
+            layers.append(Layer("gaze masks", title, ((target > 0) & (target != IGNORE)).float(), "mask"))
+        fields = batch.text_fields
+        if fields is not None:
+            for scale, attention in enumerate(self.text_attention(batch), start=1):
+                for index, name in enumerate(FIELDS):
+                    words = fields[0] == index
+                    if words.any():
+                        shown = attention[0][words].sum(dim=0)
+                        layers.append(Layer(f"attention, scale {scale}", name.replace("_", " "), shown, "attention"))
+        return tuple(layers)
 
     def _teach(self, images: Tensor, batch: Batch) -> tuple[Tensor, list[Tensor]]:
         """Return the teacher's logits (B, 1 or K, H, W) and its maps below the first, fused with the batch's text."""
@@ -344,9 +269,7 @@ class FGI(Method):
     def _disagreement(self, batch: Batch, belief: Tensor, own: Tensor | None) -> Tensor:
         """Return (B, 1, H, W) True where teacher and student, or the nested pseudo-masks, differ."""
         if own is None or self.config.darm.disagreement == "pseudo_xor":
-            pseudo = required(batch, "pseudo")
-            broadest = broad_target(pseudo)
-            return ((_narrowest(pseudo) != broadest) & (broadest != IGNORE))[:, None]
+            return ring(required(batch, "pseudo"))[:, None]
         if self.config.darm.disagreement == "delta":
             return (belief - own).abs().amax(dim=1, keepdim=True) > self.config.darm.delta
         return (most_probable(belief)[1] != most_probable(own)[1])[:, None]
@@ -383,33 +306,11 @@ class FGI(Method):
         return logits[:, 1:] - logits[:, :1] if self.config.channels == "two_channels" else logits
 
 
-def narrow_target(pseudo: Tensor, *, background: Literal["outside_bc", "all"]) -> Tensor:
-    """Return the teacher's target (B, H, W): the class where all levels agree on it.
-
-    The ring between the narrowest and the broadest mask is 255 with ``outside_bc``, background with ``all``. The order
-    of the levels plays no part, because they are nested.
-
-    Args:
-        pseudo: (B, L, H, W) nested classes, 255 = ignore.
-        background: What is background.
-    """
-    low, high = _narrowest(pseudo), broad_target(pseudo)
-    if background == "all":
-        return torch.where(high == IGNORE, IGNORE, low)
-    return torch.where(low == high, low, IGNORE)
-
-
-def broad_target(pseudo: Tensor) -> Tensor:
-    """Return the student's target (B, H, W), the broadest of the nested masks (B, L, H, W); 255 where one ignores."""
-    return functools.reduce(torch.maximum, pseudo.unbind(dim=1))  # 255 is the greatest; faster than amax on a CPU
-
-
-def _narrowest(pseudo: Tensor) -> Tensor:
-    return functools.reduce(torch.minimum, pseudo.unbind(dim=1))
-
-
 def _student_widths(network: NetworkConfig, teacher: SegmentationNet) -> tuple[int, ...] | None:
-    """Return half the teacher's widths for basic_unet, with as many features as its first stage, as published."""
+    """Return half the teacher's widths for basic_unet, with as many features as its first stage has, as published.
+
+    Other networks are small as they are: the student is then the very network that other methods train.
+    """
     if network.name != "basic_unet":
         return network.features
     halves = tuple(width // 2 for width in teacher.encoder_widths)

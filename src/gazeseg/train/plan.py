@@ -202,6 +202,11 @@ def _texts(config: RunConfig, dataset: Dataset, cases: Sequence[Case], method: M
         return None
     folder = _absolute(config.text.path) if config.text.path else dataset.root / "text"
     store = load_text(folder, dataset.root, (case.case_id for case in dataset.cases))
+    if method.text_dim not in (None, store.dim):
+        raise ConfigError(
+            f"{folder}: embeddings of {store.dim} numbers a token, but method '{method.name}' was built for "
+            f"{method.text_dim}; set --method.text.dim {store.dim}"
+        )
     texts = CaseTexts.make(store, [case.case_id for case in cases], config.text)
     lacking = int((texts.places[:, 1] == 0).sum())
     if lacking == len(cases):
