@@ -38,7 +38,17 @@ def suggest(name: str, known: Iterable[str]) -> str:
         '; known: a, b'
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean '{near[0]}'?"
-    return f"; known: {', '.join(names) if names else 'none'}"
+    return near_miss(name, names) or f"; known: {', '.join(names) if names else 'none'}"
+
+
+def near_miss(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"``, or nothing: unlike names of verbs, thousands of ids are not worth listing.
+
+    Example:
+        >>> near_miss("case_10", ["case_01", "other"])
+        "; did you mean 'case_01'?"
+        >>> near_miss("zzz", ["case_01", "other"])
+        ''
+    """
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f"; did you mean '{near[0]}'?" if near else ""

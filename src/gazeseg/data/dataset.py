@@ -24,8 +24,8 @@ from typing import get_args
 from gazeseg.config import build, read_yaml
 from gazeseg.data.images import read_image, read_mask
 from gazeseg.data.layout import copy_files, read_cases, resolve_root, staging, write_tables
-from gazeseg.data.schema import FORMAT, Case, DatasetInfo, GazeInfo, Roots, near_miss, no_fixations
-from gazeseg.errors import DataError, suggest
+from gazeseg.data.schema import FORMAT, Case, DatasetInfo, GazeInfo, Roots, no_fixations
+from gazeseg.errors import DataError, near_miss, suggest
 from gazeseg.gaze.io.table import read_fixation_table
 from gazeseg.types import Fixations, Split, UInt8Array
 

@@ -14,8 +14,8 @@ from typing import Final, get_args
 
 from gazeseg.config import write_yaml
 from gazeseg.data.images import safe_name
-from gazeseg.data.schema import COLUMNS, Case, DatasetInfo, Roots, near_miss
-from gazeseg.errors import DataError, suggest
+from gazeseg.data.schema import COLUMNS, Case, DatasetInfo, Roots
+from gazeseg.errors import DataError, near_miss, suggest
 from gazeseg.gaze.io.table import write_fixation_table
 from gazeseg.types import Fixations, Split
 

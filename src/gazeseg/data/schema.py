@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -12,7 +11,6 @@ from pydantic import Field
 
 from gazeseg.config import MasksConfig, Section, build
 from gazeseg.data.images import MaskEncoding
-from gazeseg.errors import suggest
 from gazeseg.types import Fixations, Split
 
 FORMAT: Final = 1
@@ -102,9 +100,3 @@ class DatasetInfo(Section):
 def no_fixations(case_id: str, size: tuple[int, int]) -> Fixations:
     """Return the gaze of an image that nobody looked at."""
     return Fixations(np.empty(0), np.empty(0), np.empty(0), np.empty(0), size, case_id)
-
-
-def near_miss(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"``, or nothing: unlike names of verbs, thousands of ids are not worth listing."""
-    answer = suggest(name, known)
-    return answer if answer.startswith("; did you mean") else ""

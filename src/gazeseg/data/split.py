@@ -10,8 +10,8 @@ from typing import Final, Literal
 
 import numpy as np
 
-from gazeseg.data.schema import Case, near_miss
-from gazeseg.errors import DataError
+from gazeseg.data.schema import Case
+from gazeseg.errors import DataError, near_miss
 from gazeseg.types import Split
 
 LISTS: Final[tuple[Literal["train", "val", "test"], ...]] = ("train", "val", "test")

@@ -25,8 +25,7 @@ from safetensors.numpy import save
 
 from gazeseg.config import TextConfig
 from gazeseg.data.images import write_bytes
-from gazeseg.data.schema import near_miss
-from gazeseg.errors import DataError
+from gazeseg.errors import DataError, near_miss
 from gazeseg.types import UInt8Array
 
 DESCRIPTIONS: Final = "descriptions.jsonl"

@@ -22,8 +22,7 @@ from gazeseg.config import EvaluateConfig
 from gazeseg.console import track, warn
 from gazeseg.data.dataset import Case, Dataset
 from gazeseg.data.images import MaskEncoding, find_images, read_image_size, read_mask, safe_name, write_image
-from gazeseg.data.schema import near_miss
-from gazeseg.errors import DataError
+from gazeseg.errors import DataError, near_miss
 from gazeseg.evaluate.metrics import score_case
 from gazeseg.evaluate.results import Protocol, gaze_label, read_summary, replacing, write_results
 from gazeseg.methods.base import Method

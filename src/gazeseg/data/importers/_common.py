@@ -11,9 +11,9 @@ from typing import Final
 
 from gazeseg.console import warn
 from gazeseg.data.images import find_images, read_image_size
-from gazeseg.data.schema import Case, near_miss
+from gazeseg.data.schema import Case
 from gazeseg.data.split import check_splits, group_split, read_split_list, read_split_lists, split_checksum
-from gazeseg.errors import DataError
+from gazeseg.errors import DataError, near_miss
 from gazeseg.gaze.io.gazemedseg_csv import read_gazemedseg_csv
 from gazeseg.gaze.io.table import read_fixation_table
 from gazeseg.gaze.io.validate import Table

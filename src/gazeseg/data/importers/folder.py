@@ -11,8 +11,7 @@ from typing import Final, Literal
 from gazeseg.data.dataset import Case, Dataset, DatasetInfo, GazeInfo, Roots, write_dataset
 from gazeseg.data.images import is_grey, read_image_size
 from gazeseg.data.importers._common import check_mask_sizes, images_by_id, masks_by_id, read_gaze, with_splits
-from gazeseg.data.schema import near_miss
-from gazeseg.errors import DataError, suggest
+from gazeseg.errors import DataError, near_miss, suggest
 
 NAME: Final = "folder"
 SUMMARY: Final = "your own images, with what else you have"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from gazeseg.errors import DataError, suggest
+from gazeseg.errors import DataError, near_miss, suggest
 from gazeseg.types import Fixations, FloatArray
 
 DELIMITERS: Final = ",\t;"
@@ -134,9 +133,10 @@ class Table:
             candidates = (spelled.get(name), spelled.get(_stem(name)), name, _stem(name))
             found = next((case for case in candidates if case is not None and case in known), None)
             if found is None:
+                hint = near_miss(_stem(name), known) or f" ({_examples(known)})"
                 raise DataError(
-                    f"{self.path}, row {row}: {column} '{name}' is no case of the data set{_near(_stem(name), known)}; "
-                    "rename it, or remove its rows"
+                    f"{self.path}, row {row}: {column} '{name}' is no case of the data set{hint}; rename it, or remove "
+                    "its rows"
                 )
             resolved[name] = found
         return [resolved[name] for name in self.cells[column]]
@@ -207,10 +207,6 @@ def _stem(name: str) -> str:
     return name[: -len(path.suffix)] if path.suffix.lower() in IMAGE_ENDINGS else name
 
 
-def _near(name: str, known: Mapping[str, object]) -> str:
-    """Like ``errors.suggest``, but a data set has too many ids to list them all."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean '{near[0]}'?"
+def _examples(known: Mapping[str, object]) -> str:
     examples = ", ".join(f"'{case}'" for case in sorted(known)[:3])
-    return f" (its ids look like {examples})" if examples else " (it has none)"
+    return f"its ids look like {examples}" if examples else "it has none"
