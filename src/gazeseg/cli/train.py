@@ -26,7 +26,8 @@ def train(
         out: The run folder to make.
         method: A name that `gazeseg methods` lists.
         data: The data set folder.
-        config: A YAML file with the sections method, data, network, pseudo, partial, train, evaluate.
+        config: A YAML file with the sections method, data, network, gaze, pseudo, partial, text, train,
+            evaluate.
         resume: Go on from the last checkpoint of the run folder.
     """
     from gazeseg.config import RunConfig, build, merge, read_yaml
