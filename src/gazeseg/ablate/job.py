@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from gazeseg.config import RunConfig, build, merge, read_yaml
 from gazeseg.errors import GazeSegError
 
 
@@ -38,15 +39,15 @@ class Job:
 
     def run(self) -> None:
         """Train and score in this process."""
-        from gazeseg.config import RunConfig, build, merge, read_yaml
-        from gazeseg.evaluate.evaluate import evaluate_run
-        from gazeseg.train.run import train
-        from gazeseg.train.trainer import resolve_device
-
         values = merge(read_yaml(Path(self.asked)), {"train": {"threads": self.threads}})
         if self.pseudo is not None:
             values = merge(values, {"data": {"pseudo": self.pseudo}})
         config = build(RunConfig, values, self.asked)
+
+        from gazeseg.evaluate.evaluate import evaluate_run  # torch, which those who only start jobs do without
+        from gazeseg.train.run import train
+        from gazeseg.train.trainer import resolve_device
+
         train(config, Path(self.folder), resume=True)
         evaluate_run(
             Path(self.folder),

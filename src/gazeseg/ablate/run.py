@@ -100,9 +100,9 @@ def run_grid(
         DataError: if a data set lacks what a cell learns from, or the masks to score with.
     """
     out, chosen = Path(os.path.abspath(out)), _chosen(grid, only)
-    runs = [run for run in grid.runs(out) if run.cell.name in chosen]
-    for run in runs:
+    for run in grid.runs(out):
         refuse_changes(run)
+    runs = [run for run in grid.runs(out) if run.cell.name in chosen]
     todo = [run for run in runs if not is_finished(run, grid.evaluation)]
     before = len(runs) - len(todo)
     if not todo:

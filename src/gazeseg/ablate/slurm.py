@@ -69,11 +69,11 @@ def submit(
     )
     queued = {name: job for name, job in _queued(submitit, jobs, out).items() if cluster == "slurm" and not job.done()}
     fresh = [name for name in jobs if name not in queued]
-    with executor.batch():
-        submitted = [executor.submit(jobs[name]) for name in fresh]
-    for name, job in zip(fresh, submitted, strict=True):
-        queued[name] = job
-        _ticket(jobs[name]).write_text(f"{job.job_id}\n", encoding="utf-8")
+    if fresh:
+        with executor.batch():
+            queued |= {name: executor.submit(jobs[name]) for name in fresh}
+    for name in fresh:
+        _ticket(jobs[name]).write_text(f"{queued[name].job_id}\n", encoding="utf-8")
     return lambda run: Queued(queued[run.name])
 
 

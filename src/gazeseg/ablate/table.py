@@ -7,7 +7,7 @@
     tests        number of tests in Holm's correction: the cells that are there besides the reference
     missing      [{"run": "cell/seed0", "error": the failure in this call or null}]
     cells        a row a cell that has a run, in the order of the grid, the reference first:
-      name, changes (dotted key -> value), control, method, status, gaze, text, runs, seeds
+      name, changes (dotted key -> value), control, method, status, gaze, runs, seeds, annotation
       metrics    {metric: {"mean", "seed_sd", "ci95", "n"}}: dice, iou, ..., hd95_penalised
       missed, false_alarms
       against    null for the reference, else {"difference", "ci95", "p", "p_holm"}: Dice less the reference's
@@ -46,7 +46,7 @@ class Table:
         """Return a Markdown page: title, table, and what has to be known to read it."""
         grid, found = self.grid, self.comparison
         tests = {test.second: test for test in found.tests}
-        header = ["cell", "changed", "status", "gaze", "control", "seeds", "Dice [95 % CI]", "sd seeds"]
+        header = ["cell", "changed", "status", "gaze", "seeds", "Dice [95 % CI]", "sd seeds"]
         header += [f"less {grid.reference} [95 % CI]", "p", "p (Holm)", f"HD95 penalised {found.unit}", "missed"]
         cells = {cell.name: cell for cell in grid.cells}
         lines = [
@@ -55,7 +55,6 @@ class Table:
                 _changed(cells[row.label]),
                 row.status,
                 row.gaze,
-                self.controls[row.label] or "-",
                 f"{len(row.seeds)} of {len(grid.seeds)}",
                 *_dice(row),
                 *_against(tests.get(row.label)),
@@ -120,9 +119,9 @@ class Table:
                 f"Holm over {plural(len(found.tests), 'test')}. Intervals: bootstrap over cases; sd: over seeds."
             )
         notes.append("HD95 penalised charges the image diagonal for a missed case; missed: mean count over seeds.")
-        controls = sorted({control for control in self.controls.values() if control})
+        controls = [f"{row.label} ({self.controls[row.label]})" for row in found.rows if self.controls[row.label]]
         if controls:
-            notes.append(f"Controls, in which something was spoilt on purpose: {'; '.join(controls)}.")
+            notes.append(f"Controls, in which something was spoilt on purpose: {', '.join(controls)}.")
         if any("simulated" in row.gaze for row in found.rows):
             notes.append("Simulated gaze uses ground truth: these rows say nothing about recorded gaze.")
         if any(row.status == "reconstruction" for row in found.rows):
