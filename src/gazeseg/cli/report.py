@@ -12,13 +12,17 @@ def report(*runs: Path, out: Path = Path("report.html"), split: str = "test") ->
 
     Example: `gazeseg report runs/full_s0 runs/gms_s0 --out report.html`
 
+    A method that can say more than its prediction (attention, teacher and student ...) is explained for its best, its
+    median and its worst case.
+
     Args:
         runs: Run folders.
         out: The page.
         split: The evaluated split.
     """
+    from gazeseg.predict.explain import Explainer
     from gazeseg.report.report import write_report
 
     if not runs:
         raise ConfigError("no run given; name the run folders to report on")
-    print(write_report(list(runs), out, split=split))
+    print(write_report(list(runs), out, split=split, explain=Explainer()))

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from PIL import Image
 
+from gazeseg.data.schema import SIMULATED
 from gazeseg.predict.explanation import Explanation, Map
 from gazeseg.report.overlays import COLOURS, HALO, contour_lines
 from gazeseg.report.reading import Reading, describe
@@ -28,7 +29,9 @@ from gazeseg.report.scanpath import INK, SOFT, WARN, draw_scanpath, draw_truth, 
 DPI: Final = 110
 MOST_COLUMNS: Final = 6  # more would be too small to read: a longer line goes on below
 WIDTH_IN: Final = 11.6
+HEIGHT_IN: Final = 10.5  # of all lines of maps together, where that leaves them readable
 MASKED: Final = "#cc79a7"  # Okabe and Ito's purple: the one that no role has
+BELOW, ABOVE = "#3d9be9", "#f0692a"  # of a difference
 DARK: Final = "#14181d"  # what a scale fades into where the image is dark
 
 
@@ -45,14 +48,19 @@ def explanation_figure(reading: Reading, explanation: Explanation) -> bytes:
     height, width = reading.size
     rows = explanation.rows
     columns = min(max(3, *(len(maps) for maps in rows.values())), MOST_COLUMNS)
-    label, gap, margin, head, foot, title = 1.15, 0.1, 0.2, 0.78, 0.85, 0.27
+    label, gap, margin, head, foot, title = 1.15, 0.1, 0.2, 0.96, 0.85, 0.27
     head += 0.2 * bool(explanation.notes)
-    panel_w = min(2.95, (WIDTH_IN - label - 2 * margin) / columns - gap)
-    panel_h = min(panel_w * height / width, 1.5 * panel_w)
+    lines = [(name, maps[k : k + columns]) for name, maps in rows.items() for k in range(0, len(maps), columns)]
+    ratio = min(height / width, 1.5)
+    fitting = max(HEIGHT_IN / len(lines) - title, 1.5) / ratio
+    panel_w = min(2.9, (WIDTH_IN - label - 2 * margin) / columns - gap, fitting)
+    panel_h = panel_w * ratio
     wide = panel_w * 1.35  # of the pictures in the first line, on which more is to be seen
     high = wide * panel_h / panel_w
-    total_w = 2 * margin + label + columns * (panel_w + gap)
-    lines = [(name, maps[k : k + columns]) for name, maps in rows.items() for k in range(0, len(maps), columns)]
+    total_w = 2 * margin + label + max(columns * (panel_w + gap), 2 * (wide + gap), 6.0)
+    said = explanation.description and f"Text: {explanation.description}"
+    text = textwrap.wrap(said, int((total_w - 2 * margin) * 72 / 5.2))
+    head += 0.19 * len(text)
     total_h = head + title + high + 0.14 + len(lines) * (panel_h + title) + foot
     figure = Figure(figsize=(total_w, total_h), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
@@ -67,10 +75,11 @@ def explanation_figure(reading: Reading, explanation: Explanation) -> bytes:
     name = explanation.method + (f" ({explanation.status})" if explanation.status == "reconstruction" else "")
     write(margin, 0.18, explanation.case_id, 14, INK, fontweight="bold")
     write(total_w - margin, 0.22, f"method {name}", 10, INK, ha="right")
-    about = " · ".join([reading.about, describe(reading.figures)])
-    write(margin, 0.5, about, 9.5, WARN if "simulated" in reading.about else SOFT)
-    write(margin, 0.71, "; ".join(explanation.notes), 8.5, WARN)
-    _first_line(place, write, reading, explanation, margin + label, head + title, (wide, high), total_w - margin)
+    write(margin, 0.5, reading.about, 9.5, WARN if SIMULATED in reading.about else SOFT)
+    write(margin, 0.71, describe(reading.figures), 9.5)
+    write(margin, 0.93, "\n".join(text), 9.5, INK, linespacing=1.35)
+    write(margin, 0.93 + 0.19 * len(text), "; ".join(explanation.notes), 8.5, WARN)
+    _first_line(place, write, reading, margin + label, head + title, (wide, high))
     top = head + title + high + 0.14
     before = ""
     scales = _scales(explanation.maps)
@@ -131,8 +140,8 @@ def colours(layer: Map, top: float) -> np.ndarray[tuple[int, ...], np.dtype[np.f
         return out
     if layer.kind == "difference":
         share = np.clip(values / top, -1, 1)
-        out = _DIFFERENCE((share + 1) / 2)
-        out[..., 3] = np.sqrt(np.abs(share)) * 0.9
+        out = np.where(share[..., None] < 0, to_rgba(BELOW), to_rgba(ABOVE))
+        out[..., 3] = 0.9 * np.abs(share) ** 0.75
         return out
     share = np.clip(values / top, 0, 1)
     out = _MAPS[layer.kind](share)
@@ -143,7 +152,6 @@ def colours(layer: Map, top: float) -> np.ndarray[tuple[int, ...], np.dtype[np.f
 _HEAT = mpl.colormaps["inferno"]
 _YELLOW = LinearSegmentedColormap.from_list("probability", [COLOURS["prediction"]] * 2)
 _MAPS: Final = {"attention": _HEAT, "target": _HEAT, "probability": _YELLOW}
-_DIFFERENCE: Final = LinearSegmentedColormap.from_list("difference", ["#2f8fe0", "#e8edf2", "#e8601c"])
 
 
 def _mask_colour(title: str) -> str:
@@ -165,13 +173,11 @@ def _first_line(
     place: Callable[[float, float, float, float], Axes],
     write: Callable[..., None],
     reading: Reading,
-    explanation: Explanation,
     left: float,
     top: float,
     size: tuple[float, float],
-    right: float,
 ) -> None:
-    """Draw the case as it is, its scanpath, and beside them what was written about it."""
+    """Draw the case as it is, and its scanpath."""
     wide, high = size
     write(left - 1.15, top, "the case", 10, INK, fontweight="bold")
     axes = place(left, top, wide, high)
@@ -186,12 +192,6 @@ def _first_line(
         show_image(axes, reading.image)
         draw_scanpath(axes, reading, points_per_px=72 * wide / reading.size[1])
         axes.set_title("scanpath, light to dark in time", fontsize=8.5, color=INK, loc="left", pad=3)
-        left += wide + 0.1
-    if explanation.description:
-        fits = int((right - left - 0.1) * 72 / 4.9)
-        text = "\n".join(textwrap.fill(part, fits) for part in explanation.description.split(". "))
-        write(left + 0.1, top - 0.19, "description", 8.5, INK)
-        write(left + 0.1, top + 0.02, text, 9, SOFT, linespacing="1.5")
 
 
 def _legend(

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from gazeseg.data.images import write_bytes
+from gazeseg.data.schema import SIMULATED
 from gazeseg.gaze.scanpath import end_ms, start_ms, until
 from gazeseg.report.figures import ticks
 from gazeseg.report.overlays import COLOURS, HALO, contour_lines, fixation_radii, rgb
@@ -58,7 +59,7 @@ def scanpath_figure(reading: Reading, path: Path) -> Path:
 
     figure.text(margin / total_w, 1 - 0.2 / total_h, reading.case_id, parse_math=False, fontsize=14, fontweight="bold",
                 va="top", color=INK)  # fmt: skip
-    about_colour = WARN if "simulated" in reading.about else SOFT
+    about_colour = WARN if SIMULATED in reading.about else SOFT
     figure.text(1 - margin / total_w, 1 - 0.24 / total_h, reading.about, parse_math=False, fontsize=9.5, va="top",
                 ha="right", color=about_colour)  # fmt: skip
     figure.text(margin / total_w, 1 - 0.52 / total_h, describe(reading.figures), parse_math=False, fontsize=10.5,
