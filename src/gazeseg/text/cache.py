@@ -24,8 +24,11 @@ class DescriptionCache:
         self.path = folder / f"{provider}-{key}.jsonl"
         self._lock = threading.Lock()
         self._known: dict[str, Description | None] = {}
+        self._cut = False  # the last line has no end
         if self.path.is_file():
-            for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            content = self.path.read_text(encoding="utf-8", errors="replace")
+            self._cut = bool(content) and not content.endswith("\n")
+            for line in content.split("\n"):
                 try:
                     row: dict[str, Any] = json.loads(line)
                     values = row["description"]
@@ -52,12 +55,12 @@ class DescriptionCache:
         with self._lock:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                # the line end goes first too, so that a line that was cut short spoils only itself
                 with self.path.open("a", encoding="utf-8") as stream:
-                    stream.write(f"\n{line}\n" if not self._known else f"{line}\n")
+                    stream.write(f"\n{line}\n" if self._cut else f"{line}\n")
             except OSError as error:
                 raise DataError(
                     f"{self.path}: cannot be written ({error.strerror or error}); free some space, or name another "
                     "folder with --out"
                 ) from None
+            self._cut = False
             self._known[image_hash] = description

@@ -210,30 +210,33 @@ def _answers(
     describer: Describer, todo: Sequence[Case], workers: int
 ) -> Iterator[tuple[Case, Description | GazeSegError | None]]:
     """Yield the answer to each case as it comes; leave the rest where the provider is gone or refuses everything."""
-    stop = threading.Event()
+    stop, lock = threading.Event(), threading.Lock()
+    lost = 0
 
     def ask(case: Case) -> Description | GazeSegError | Literal["untried"] | None:
+        nonlocal lost
         if stop.is_set():
             return "untried"
+        answer: Description | GazeSegError | None
         try:
-            return describer.describe(case)
+            answer = describer.describe(case)
         except GazeSegError as error:
-            return error
+            answer = error
+        with lock:  # counted here, so that no other request goes out meanwhile
+            lost = lost + 1 if isinstance(answer, UnreachableError) else 0
+            if lost >= GIVE_UP_AFTER or isinstance(answer, RefusedError):
+                stop.set()
+        return answer
 
-    lost = 0
     with make_progress() as progress, ThreadPoolExecutor(workers) as pool:
         task = progress.add_task(f"describing ({describer.name})", total=len(todo), note="")
         waiting = {pool.submit(ask, case): case for case in todo}
         try:
             for future in as_completed(waiting):
                 answer = future.result()
-                if answer == "untried":
-                    continue
-                yield waiting[future], answer
-                progress.advance(task)
-                lost = lost + 1 if isinstance(answer, UnreachableError) else 0
-                if lost >= GIVE_UP_AFTER or isinstance(answer, RefusedError):
-                    stop.set()
+                if answer != "untried":
+                    yield waiting[future], answer
+                    progress.advance(task)
         finally:
             stop.set()  # interrupted: what is asked for now is the last
 
@@ -277,7 +280,7 @@ def read_descriptions(path: Path, domain: Domain = "generic") -> list[Entry]:
         raise DataError(f"{path}: {reason}; make descriptions with: gazeseg describe DS") from None
     digest = hashlib.sha256(content).hexdigest()[:12]
     entries: dict[str, Entry] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         entry = _entry(line, f"{path}, line {number}", domain, digest)
