@@ -15,7 +15,9 @@ from gazeseg.data.synthetic import make_demo_dataset
 from gazeseg.errors import ConfigError, DataError
 from gazeseg.evaluate.compare import compare_runs
 from gazeseg.evaluate.evaluate import evaluate_run
+from gazeseg.report.datasets import open_sources, pseudo_context
 from gazeseg.report.report import write_report
+from gazeseg.report.runs import Run
 from gazeseg.train import run
 from gazeseg.train.plan import make_plan
 from gazeseg.train.run import train
@@ -187,13 +189,23 @@ def test_the_report_marks_controls_and_lets_the_true_gaze_lead(runs, tmp_path):
     assert "Learned from simulated gaze (uses ground truth), shuffled order;" in alone
 
 
-@pytest.mark.parametrize(
-    "gaze", [{}, {"control": "shuffled_order", "seed": 1}, {"control": "jitter:3", "scope": "track"}]
-)
+@pytest.mark.parametrize("gaze", [{}, {"control": "shuffled_order", "seed": 1}, {"control": "webcam"}])
 def test_resuming_under_another_control_is_refused(runs, dataset, tmp_path, gaze):
     folder = Path(shutil.copytree(runs["order"], tmp_path / "run"))
     with pytest.raises(ConfigError, match=r"gaze\.(control|seed|scope) was"):
         train(config(dataset, "gradtrack", gaze=gaze), folder, resume=True)
+
+
+def test_the_report_shows_the_data_of_a_control_and_of_the_true_gaze_once(runs, dataset, tmp_path):
+    folder = Path(shutil.copytree(runs["track"], tmp_path / "run"))
+    values = merge(read_yaml(folder / "config.yaml"), {"data": {"pseudo": str(dataset.root / "pseudo-shuffled_cases")}})
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    spoilt, plain = (Run.load(path, "test") for path in (folder, runs["plain"]))
+    (source,) = open_sources([spoilt, plain])
+    assert source.pseudo.path == dataset.root / "pseudo"
+    (alone,) = open_sources([spoilt])
+    assert alone.pseudo.config.gaze.control == "shuffled_cases"
+    assert "Control: gaze of another case" in pseudo_context(alone)["caption"]
 
 
 def test_a_run_of_before_there_were_controls_reads_as_a_plain_one(runs, dataset, tmp_path):

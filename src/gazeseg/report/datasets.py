@@ -51,8 +51,11 @@ class Source:
 def open_sources(runs: Sequence[Run]) -> list[Source]:
     """Open the data set of every run, each once; what is missing becomes a note, for a report must outlive its data."""
     groups: dict[tuple[str, str], list[Run]] = {}
+    plain = {str(run.config.data.path): str(run.config.data.pseudo) for run in runs if not run.control}
     for run in runs:
-        groups.setdefault((str(run.config.data.path), str(run.config.data.pseudo)), []).append(run)
+        path, pseudo = str(run.config.data.path), str(run.config.data.pseudo)
+        # the pseudo-masks of a control are a folder of their own, but no data set of their own
+        groups.setdefault((path, plain.get(path, pseudo) if run.control else pseudo), []).append(run)
     return [_open(members) for members in groups.values()]
 
 

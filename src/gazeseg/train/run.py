@@ -72,6 +72,8 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> RunFolder:
     """
     folder = RunFolder(Path(out))
     begun = _look(folder, resume)
+    if begun:
+        _check_keys(folder, config, "gaze.")  # before the plan asks for the pseudo-masks of another control
     plan = make_plan(config)
     if begun:
         _check_same(folder, plan)
@@ -142,14 +144,7 @@ def _open(plan: Plan) -> tuple[TrainLoader, Callable[[], float] | None]:
 
 def _check_same(folder: RunFolder, plan: Plan) -> None:
     """Refuse to resume a run with another configuration or other training cases."""
-    before, now = _flat(_stored(folder).model_dump(mode="json")), _flat(plan.config.model_dump(mode="json"))
-    for key in sorted(before.keys() | now.keys()):
-        fixed = key not in MAY_CHANGE and not key.startswith("evaluate.")
-        if fixed and before.get(key) != now.get(key):
-            raise ConfigError(
-                f"{folder.path}: {key} was {before.get(key)} when the run began and is {now.get(key)} now; resume with "
-                "the run's own value, or train into another folder"
-            )
+    _check_keys(folder, plan.config)
     if folder.task_file.exists():  # else it was killed before it could say
         stored = folder.environment().get("train", {}).get("checksum")
         if stored != _split_entry(plan.cases)["checksum"]:
@@ -161,6 +156,18 @@ def _check_same(folder: RunFolder, plan: Plan) -> None:
             raise DataError(
                 f"{folder.path}: the text embeddings are others than when the run began; restore them, or train into "
                 "another folder"
+            )
+
+
+def _check_keys(folder: RunFolder, config: RunConfig, prefix: str = "") -> None:
+    """Refuse to resume a run with another value of a key that begins with ``prefix``."""
+    before, now = _flat(_stored(folder).model_dump(mode="json")), _flat(config.model_dump(mode="json"))
+    for key in sorted(before.keys() | now.keys()):
+        fixed = key.startswith(prefix) and key not in MAY_CHANGE and not key.startswith("evaluate.")
+        if fixed and before.get(key) != now.get(key):
+            raise ConfigError(
+                f"{folder.path}: {key} was {before.get(key)} when the run began and is {now.get(key)} now; resume with "
+                "the run's own value, or train into another folder"
             )
 
 
