@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from gazeseg.losses import propagation
 from gazeseg.losses.propagation import Neighbourhood, propagate_logits
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -26,6 +27,20 @@ def _unfolded(features, weight, bias, around):
     if around.pad == "exclude":
         scores = scores.masked_fill(gather(torch.ones_like(features[:, :1]))[:, 0] == 0, -torch.inf)
     return F.conv2d((scores.softmax(dim=1)[:, None] * gather(features)).sum(dim=2), weight, bias)
+
+
+def _by_shifts(features, weight, bias, around):
+    """The form for accelerators, which runs anywhere."""
+    out = propagation._ByShifts.apply(features, weight[..., 0, 0], around)
+    return out if bias is None else out + bias.view(1, -1, 1, 1)
+
+
+FORMS = {"cpu": propagate_logits, "accelerator": _by_shifts}
+
+
+@pytest.fixture(params=FORMS)
+def form(request):
+    return FORMS[request.param]
 
 
 def _inputs(shape, classes, dtype, seed=0):
@@ -49,9 +64,9 @@ OPTIONS = [
 
 @pytest.mark.parametrize("around", OPTIONS, ids=str)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-def test_equals_the_unfolded_form_with_all_gradients(around, dtype, tolerance):
+def test_equals_the_unfolded_form_with_all_gradients(form, around, dtype, tolerance):
     inputs = _inputs((2, 6, 13, 11), 2, dtype)
-    ours, plain = (_with_gradients(form, inputs, around) for form in (propagate_logits, _unfolded))
+    ours, plain = (_with_gradients(one, inputs, around) for one in (form, _unfolded))
     for a, b in zip(ours, plain, strict=True):
         torch.testing.assert_close(a, b, atol=tolerance * max(1.0, b.abs().max().item()), rtol=0)
 
@@ -59,37 +74,37 @@ def test_equals_the_unfolded_form_with_all_gradients(around, dtype, tolerance):
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 3), (5, 2), (3, 40)])
 @pytest.mark.parametrize("pad", ["exclude", "zero"])
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
-def test_images_smaller_than_the_window(size, pad, similarity):
+def test_images_smaller_than_the_window(form, size, pad, similarity):
     around = Neighbourhood(similarity, pad)
     inputs = _inputs((2, 4, *size), 1, torch.float64)
-    ours, plain = (_with_gradients(form, inputs, around) for form in (propagate_logits, _unfolded))
+    ours, plain = (_with_gradients(one, inputs, around) for one in (form, _unfolded))
     for a, b in zip(ours, plain, strict=True):
         torch.testing.assert_close(a, b, atol=1e-10, rtol=0)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("pad", ["exclude", "zero"])
-def test_gradcheck(similarity, pad):
+def test_gradcheck(form, similarity, pad):
     inputs = _inputs((1, 3, 4, 5), 2, torch.float64, seed=3)
     around = Neighbourhood(similarity, pad, kernel=3, dilation=1, temperature=0.5)
-    assert torch.autograd.gradcheck(lambda *x: propagate_logits(*x, around), inputs)
+    assert torch.autograd.gradcheck(lambda *x: form(*x, around), inputs)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
-def test_a_constant_map_is_a_fixed_point_when_the_outside_is_excluded(similarity):
+def test_a_constant_map_is_a_fixed_point_when_the_outside_is_excluded(form, similarity):
     features = torch.full((1, 3, 12, 14), 0.7)
     weight, bias = torch.randn(2, 3, 1, 1), torch.randn(2)
     plain = F.conv2d(features, weight, bias)
-    torch.testing.assert_close(propagate_logits(features, weight, bias, Neighbourhood(similarity)), plain)
-    bordered = propagate_logits(features, weight, bias, Neighbourhood(similarity, "zero"))
+    torch.testing.assert_close(form(features, weight, bias, Neighbourhood(similarity)), plain)
+    bordered = form(features, weight, bias, Neighbourhood(similarity, "zero"))
     torch.testing.assert_close(bordered[..., 4:-4, 4:-4], plain[..., 4:-4, 4:-4])
     assert (bordered[..., 0, 0] - plain[..., 0, 0]).abs().max() > 0.01
 
 
-def test_weights_at_the_start_are_those_measured_for_the_paper():
+def test_weights_at_the_start_are_those_measured_for_the_paper(form):
     # a centre that is alike to itself alone: exp(1) against 24 times exp(0) in a 5x5 window
     features = torch.eye(25 * 25).view(1, 625, 25, 25)
-    out = propagate_logits(features, torch.eye(625)[:, :, None, None], None, Neighbourhood())
+    out = form(features, torch.eye(625)[:, :, None, None], None, Neighbourhood())
     assert out[0, 312, 12, 12].item() == pytest.approx(np.e / (np.e + 24))
 
 
@@ -111,12 +126,26 @@ def test_layout_and_precision_of_the_features_do_not_matter():
     torch.testing.assert_close(out, expected[0], atol=0.05, rtol=0.05)
 
 
-def test_vectors_without_a_direction_give_finite_gradients():
+def test_vectors_without_a_direction_give_finite_gradients(form):
     features = torch.zeros(1, 3, 6, 6, requires_grad=True)
-    out = propagate_logits(features, torch.randn(1, 3, 1, 1), None, Neighbourhood())
+    out = form(features, torch.randn(1, 3, 1, 1), None, Neighbourhood())
     (gradient,) = torch.autograd.grad(out.sum(), features)
     assert torch.isfinite(out).all()
     assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_vectors_too_short_for_a_direction_keep_their_length(form, dtype):
+    features, weight, bias = _inputs((1, 3, 9, 9), 1, dtype)
+    with torch.no_grad():
+        features[..., ::2] *= 2e-13  # on both sides of the shortest length that is divided by
+    inputs = [features, weight, bias]
+    ours, plain = (_with_gradients(one, inputs, Neighbourhood()) for one in (form, _unfolded))
+    short, long = (np.s_[..., ::2], np.s_[..., 1::2])
+    tolerance = 1e-10 if dtype == torch.float64 else 1e-5
+    for part in (short, long):
+        a, b = ours[1][part], plain[1][part]
+        torch.testing.assert_close(a, b, atol=tolerance * b.abs().max().item(), rtol=0)
 
 
 def test_saves_less_than_a_twentieth_for_the_backward_pass(monkeypatch):
@@ -125,18 +154,19 @@ def test_saves_less_than_a_twentieth_for_the_backward_pass(monkeypatch):
     monkeypatch.delitem(sys.modules, "ledger", raising=False)
     inputs = _inputs((1, 128, 28, 28), 1, torch.float32)
     around = Neighbourhood()
-    lean = stage["saved_bytes"](propagate_logits, inputs, around)
-    assert lean * 20 < stage["saved_bytes"](stage["published"], inputs, around)
+    plain, shifts, lean = (
+        stage["saved_bytes"](one, inputs, around) for one in (stage["published"], _by_shifts, propagate_logits)
+    )
+    assert shifts * 20 < plain
+    assert lean < shifts
 
 
 @pytest.mark.real
-def test_equals_the_published_operator(golden):
+def test_equals_the_published_operator(form, golden):
     values = {key: torch.tensor(value) for key, value in np.load(golden / "gazemedseg_released.npz").items()}
     around = Neighbourhood("dot", "zero", kernel=5, dilation=2)
     features = values["lpp_features"]
     identity = torch.eye(features.shape[1], dtype=features.dtype)[:, :, None, None]
-    torch.testing.assert_close(
-        propagate_logits(features, identity, None, around), values["lpp_released"], atol=1e-10, rtol=0
-    )
-    logits = propagate_logits(features, values["lpp_classifier_weight"], values["lpp_classifier_bias"], around)
+    torch.testing.assert_close(form(features, identity, None, around), values["lpp_released"], atol=1e-10, rtol=0)
+    logits = form(features, values["lpp_classifier_weight"], values["lpp_classifier_bias"], around)
     torch.testing.assert_close(logits, values["lpp_logits_released"], atol=1e-10, rtol=0)

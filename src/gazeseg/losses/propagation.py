@@ -7,7 +7,8 @@ Zhong et al., MICCAI 2024, arXiv 2407.07406, Eq. 1, in front of the classifier `
 Published code gathers all neighbours of all channels, 25 copies of the features for a 5x5 window. Two facts make that
 needless. The weights sum to one, so propagating and classifying commute: it suffices to propagate ``W f``, one channel
 in the binary case. And ``sim(u, v) = sim(v, u)``, so half of the shifts determine the other half. What is kept for the
-backward pass is the features, which the classifier keeps anyway, and 13 maps of similarities.
+backward pass is the features, which the classifier keeps anyway, the 13 maps of similarities, and on an accelerator the
+25 of weights. On a CPU the sweeps of :mod:`gazeseg.losses.propagation_cpu` do the work, elsewhere tensor operations.
 """
 
 from __future__ import annotations
@@ -23,8 +24,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 TINY = 1e-12  # shortest feature vector that has a direction
-CACHE_BYTES = 1_600_000  # of features worked on at a time on a CPU, so that the shifts of a block stay in its cache
-DEVICE_BYTES = 64_000_000  # the same on an accelerator, large enough to keep it busy
+BLOCK_BYTES = 64_000_000  # of features worked on at a time, large enough to keep an accelerator busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +77,50 @@ def propagate_logits(features: Tensor, weight: Tensor, bias: Tensor | None, arou
     """
     with torch.autocast(features.device.type, enabled=False):
         wide = torch.float64 if features.dtype == torch.float64 else torch.float32
-        out: Tensor = _Propagate.apply(features, weight[..., 0, 0].to(wide), around)  # type: ignore[no-untyped-call]  # torch
+        form = _OnCpu if features.device.type == "cpu" else _ByShifts
+        out: Tensor = form.apply(features, weight[..., 0, 0].to(wide), around)  # type: ignore[no-untyped-call]  # torch
         return out if bias is None else out + bias.to(wide).view(1, -1, 1, 1)
 
 
-class _Propagate(torch.autograd.Function):
-    """Propagate ``weight @ features``; features (B, F, H, W), weight (K, F).
+class _OnCpu(torch.autograd.Function):
+    """Propagate ``weight @ features``, which are on a CPU; features (B, F, H, W), weight (K, F)."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, around: Neighbourhood) -> Tensor:
+        from gazeseg.losses import propagation_cpu  # numba costs seconds to import, and other devices never come here
+
+        out, similarity, inverse = propagation_cpu.forward(
+            features.to(weight.dtype).contiguous().numpy(),
+            weight.contiguous().numpy(),
+            around,
+            torch.get_num_threads(),
+        )
+        ctx.around = around
+        ctx.save_for_backward(
+            features, weight, torch.from_numpy(similarity), None if inverse is None else torch.from_numpy(inverse)
+        )
+        return torch.from_numpy(out)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, None]:
+        from gazeseg.losses import propagation_cpu
+
+        features, weight, similarity, inverse = ctx.saved_tensors
+        grad_features, grad_weight = propagation_cpu.backward(
+            features.to(weight.dtype).contiguous().numpy(),
+            weight.contiguous().numpy(),
+            similarity.numpy(),
+            None if inverse is None else inverse.numpy(),
+            grad_out.contiguous().numpy(),
+            ctx.around,
+            torch.get_num_threads(),
+        )
+        return torch.from_numpy(grad_features).to(features.dtype), torch.from_numpy(grad_weight), None
+
+
+class _ByShifts(torch.autograd.Function):
+    """Propagate ``weight @ features`` on any device; features (B, F, H, W), weight (K, F).
 
     Pixels are numbered along rows, n = H W of them, so that a shift is an offset; ``outside`` marks the pairs that only
     the numbering brings together. Maps of pairs are (B, half, n): the centre and the window below it, each at the pixel
@@ -139,7 +177,7 @@ class _Propagate(torch.autograd.Function):
             total = turning[:, 1:].sum(dim=1, keepdim=True)
             for index, offset in enumerate(offsets[1:], start=1):
                 total[..., offset:] += turning[:, index : index + 1, : pixels - offset]
-            own = -torch.where(inverse < 1 / TINY, total * inverse * inverse, 0.0)  # the length of f(p) cancels
+            own = torch.where(inverse < 1 / TINY, -total, 2 * pairs[:, :1]) * inverse * inverse  # f(p)'s length cancels
             pairs = pairs * inverse * _read(inverse, offsets)
         flat = _flatten(features, weight.dtype)
         grad_weight = grad_values.bmm(flat.mT).sum(dim=0)
@@ -152,37 +190,34 @@ def _flatten(features: Tensor, dtype: torch.dtype) -> Tensor:
     return features.to(dtype).contiguous().flatten(2)
 
 
-def _blocks(flat: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Yield images and channels that are worked on at a time."""
+def _blocks(flat: Tensor) -> Iterator[slice]:
+    """Yield the channels that are worked on at a time."""
     batch, channels, pixels = flat.shape
-    on_cpu = flat.device.type == "cpu"
-    images = 1 if on_cpu else batch
-    step = max(1, (CACHE_BYTES if on_cpu else DEVICE_BYTES) // (images * pixels * flat.element_size()))
-    for first in range(0, batch, images):
-        for start in range(0, channels, step):
-            yield slice(first, first + images), slice(start, start + step)
+    step = max(1, BLOCK_BYTES // (batch * pixels * flat.element_size()))
+    for start in range(0, channels, step):
+        yield slice(start, start + step)
 
 
 def _correlate(flat: Tensor, offsets: list[int]) -> Tensor:
     """Return f(p) . f(p + offset), (B, offsets, n), zero where p + offset is past the last pixel."""
     batch, _, pixels = flat.shape
     products = flat.new_zeros(batch, len(offsets), pixels)
-    for images, channels in _blocks(flat):
-        block = flat[images, channels]
+    for channels in _blocks(flat):
+        block = flat[:, channels]
         for index, offset in enumerate(offsets):
             part = (block[..., : pixels - offset] * block[..., offset:]).sum(dim=1)
-            products[images, index, : pixels - offset] += part
+            products[:, index, : pixels - offset] += part
     return products
 
 
 def _pull(total: Tensor, flat: Tensor, pairs: Tensor, own: Tensor, offsets: list[int]) -> Tensor:
     """Add to ``total`` (B, F, n), in place: own(p) f(p), and each pair times the features of its other pixel."""
     pixels = flat.shape[-1]
-    for images, channels in _blocks(flat):
-        block, part = flat[images, channels], total[images, channels]
-        part.addcmul_(own[images], block)
+    for channels in _blocks(flat):
+        block, part = flat[:, channels], total[:, channels]
+        part.addcmul_(own, block)
         for index, offset in enumerate(offsets[1:], start=1):
-            pair = pairs[images, index, None, : pixels - offset]
+            pair = pairs[:, index, None, : pixels - offset]
             part[..., : pixels - offset].addcmul_(pair, block[..., offset:])
             part[..., offset:].addcmul_(pair, block[..., : pixels - offset])
     return total

@@ -29,7 +29,7 @@ _TINY = 1e-20  # keeps the normalisation of a pixel without mass finite; the val
 
 
 @kernel
-def _exp_negative(z: np.float32) -> np.float32:
+def exp_negative(z: np.float32) -> np.float32:
     """``exp(-z)`` to a relative 2e-7, from arithmetic alone so that a loop over it runs in vector registers."""
     z = min(max(-z, np.float32(-80)), np.float32(80))
     magic = np.float32(12582912)  # rounds to the nearest integer, see _embed_row
@@ -47,7 +47,7 @@ def _exp_negative(z: np.float32) -> np.float32:
 
 @kernel
 def _tanh_half(z: np.float32) -> np.float32:
-    e = _exp_negative(z)
+    e = exp_negative(z)
     return (np.float32(1) - e) / (np.float32(1) + e)
 
 
@@ -134,7 +134,7 @@ def _sweep_last(
         slice_block(blurred, vertices, start, weights, first, last, buffer)
         for i in range(size):
             z = logits[begin + i] + gain * scale[begin + i] * buffer[i]
-            buffer[i] = np.float32(1) / (np.float32(1) + _exp_negative(z))
+            buffer[i] = np.float32(1) / (np.float32(1) + exp_negative(z))
         for i in range(size):
             probability[pixels[begin + i]] = buffer[i]
         first = last
@@ -146,7 +146,7 @@ def _combine(unary: Float32Array, message: Float32Array, norm: Float32Array, com
     gain, tiny = np.float32(compat), np.float32(_TINY)
     for i in range(len(out)):
         z = unary[i] + gain * message[i] / np.sqrt(norm[i] + tiny)
-        out[i] = np.float32(1) / (np.float32(1) + _exp_negative(z))
+        out[i] = np.float32(1) / (np.float32(1) + exp_negative(z))
 
 
 def mean_field(lattice: Lattice, unary: Float32Array, *, compat: float, iterations: int) -> Float32Array:
