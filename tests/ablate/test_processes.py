@@ -19,6 +19,7 @@ def _weights(run: Path) -> bytes:
     return file.read_bytes()
 
 
+@pytest.mark.slow
 def test_two_processes_at_a_time_give_the_same_bits_as_one(write_grid, tmp_path, inline, monkeypatch):
     grid = load_grid(write_grid({"base": {}}, seeds=[0, 1]))
     run_grid(grid, tmp_path / "here")

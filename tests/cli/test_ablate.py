@@ -33,6 +33,7 @@ def grid(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_grid_with_a_failure_ends_with_a_table_and_status_2(grid, dataset, refused, tmp_path, capsys):
     out = tmp_path / "out"
     command = ["ablate", str(grid), "--data", str(dataset), "--out", str(out), "--evaluate.bootstrap", "100"]
