@@ -121,6 +121,8 @@ class FGI(Method):
         """Teach the teacher with the narrow mask, the student with the broad one and with the teacher."""
         config = self.config
         pseudo = required(batch, "pseudo")
+        if self.fusion is not None:
+            required(batch, "text")  # an image without text has length 0; a batch without is a mistake
         first = config.teacher_iterations if config.training == "two_stage" else 0
         frozen = 0 < first <= step
         if first:
