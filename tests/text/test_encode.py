@@ -117,10 +117,20 @@ def test_a_folder_of_embeddings_is_written(dataset, encoder, answer):
 
 
 @needs_extra
-@pytest.mark.parametrize("family", ["roberta", "bert"])
+@pytest.mark.parametrize("family", ["roberta", "bert", "clip", "t5"])
 def test_any_transformers_folder_of_any_width_works(tmp_path, answer, family):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, RobertaConfig, RobertaModel
+    from transformers import (
+        BertConfig,
+        BertModel,
+        CLIPConfig,
+        CLIPModel,
+        PreTrainedTokenizerFast,
+        RobertaConfig,
+        RobertaModel,
+        T5Config,
+        T5Model,
+    )
 
     one = sentence(entry(answer).description)
     tokenizer = Tokenizer(models.BPE())
@@ -141,12 +151,21 @@ def test_any_transformers_folder_of_any_width_works(tmp_path, answer, family):
         model_max_length=60,
         model_input_names=["input_ids", "attention_mask"],
     )
-    kinds = {"roberta": (RobertaConfig, RobertaModel), "bert": (BertConfig, BertModel)}
-    config, model = kinds[family]
-    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24, "pad_token_id": 0}
-    model(
-        config(vocab_size=tokenizer.get_vocab_size(), hidden_size=20, max_position_embeddings=80, **sizes)
-    ).save_pretrained(tmp_path / "model")
+    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24, "hidden_size": 20}
+    text = {"vocab_size": tokenizer.get_vocab_size(), "max_position_embeddings": 80, "pad_token_id": 0, **sizes}
+    model = {
+        "roberta": lambda: RobertaModel(RobertaConfig(**text)),
+        "bert": lambda: BertModel(BertConfig(**text)),
+        "clip": lambda: CLIPModel(
+            CLIPConfig(
+                text_config={**text, "eos_token_id": 2}, vision_config={**sizes, "image_size": 8, "patch_size": 4}
+            )
+        ),
+        "t5": lambda: T5Model(
+            T5Config(vocab_size=text["vocab_size"], d_model=20, d_kv=10, d_ff=24, num_layers=1, num_heads=2)
+        ),
+    }[family]()
+    model.save_pretrained(tmp_path / "model")
     fast.save_pretrained(tmp_path / "model")
     (found,) = TextEncoder(str(tmp_path / "model"))([one])
     assert found.tokens.shape[1] == 20

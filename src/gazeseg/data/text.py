@@ -34,7 +34,7 @@ NO_FIELD: Final = 255
 """Field index of a token that belongs to no field of the description, and of padding."""
 
 STAND_IN: Final = "stand-in for a vision-language model"
-CONTROL_LABELS: Final = {"shuffled_cases": "shuffled between images (control)"}
+CONTROL_LABELS: Final = {"shuffled_cases": "shuffled between images"}
 
 _TENSORS: Final = ("tokens", "lengths", "fields")
 _SHOWN: Final = 5  # ids named in an error
@@ -66,8 +66,8 @@ class TextStore:
 
     def label(self, control: str) -> str:
         """Say where the text comes from and which control it is under, for tables."""
-        origin = f"{self.provider} ({STAND_IN})" if self.provider == "rules" else self.provider
-        return origin if control == "none" else f"{origin}, {CONTROL_LABELS[control]}"
+        origin = f"{self.provider} ({STAND_IN})" if "rules" in self.provider.split(", ") else self.provider
+        return origin if control == "none" else f"{origin}, {CONTROL_LABELS[control]} (control)"
 
     def lookup(self, case_ids: Sequence[str]) -> IntArray:
         """Return (N, 2): first token and number of tokens of each case; a case without text has none."""

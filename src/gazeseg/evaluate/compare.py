@@ -63,6 +63,7 @@ class Row:
     missed: float  # mean count over runs
     false_alarms: float
     annotation: Cost
+    text: str = "none"  # who described the images, and the control that the text was under
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,7 @@ class Comparison:
             f"p: paired Wilcoxon on the Dice of the same cases against '{self.rows[0].label}', Holm over "
             f"{len(self.tests)} tests.",
         ]
+        notes += [f"text of '{row.label}': {row.text}." for row in self.rows if row.text != "none"]
         others = [test for test in self.tests if test.first != self.rows[0].label]
         notes += [f"{t.second} against {t.first}: {t.difference:+.3f} Dice, p {_p_value(t.p_holm)}" for t in others]
         if self.protocol == "legacy":
@@ -310,6 +312,8 @@ def _labels(firsts: Sequence[_Run]) -> list[str]:
         rivals = [other for other in firsts if other.config["method.name"] == method]
         keys = sorted({key for other in rivals for key in other.config})
         differing = [key for key in keys if len({json.dumps(other.config.get(key)) for other in rivals}) > 1]
+        if run.config.get("text.control", "none") != "none":  # a control is named even beside other methods alone
+            differing = ["text.control", *(key for key in differing if key != "text.control")]
         shown = [f"{key} {_short(run.config.get(key))}" for key in differing[:_LIMIT]]
         if len(differing) > _LIMIT:
             shown.append(f"and {len(differing) - _LIMIT} more keys; {run.path.name}")
@@ -355,6 +359,7 @@ def _row(label: str, members: Sequence[_Run], samples: int, seed: int) -> Row:
         missed=float(np.mean([run.summary["mean"]["missed"] for run in members])),
         false_alarms=float(np.mean([run.summary["mean"]["false_alarms"] for run in members])),
         annotation=annotation_cost([run.task for run in members]),
+        text=str(summary.get("text", "none")),
     )
 
 

@@ -229,6 +229,7 @@ def describe(folder: Path) -> str:
         f"{summary['dataset']} {summary['split']}".removesuffix(" none"),
         f"{summary['cases']} {summary['by']}s",
         *(f"{key} {summary[key]}" for key in ("method", "gaze", "select") if summary[key] != "unknown"),
+        *([f"text {summary['text']}"] if summary.get("text", "none") != "none" else []),
         f"protocol {summary['protocol']}",
     ]
     lines = [", ".join(what)]

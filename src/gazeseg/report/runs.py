@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from gazeseg.config import RunConfig
+from gazeseg.data.text import CONTROL_LABELS
 from gazeseg.errors import DataError
 from gazeseg.evaluate.compare import Comparison, Row, compare_runs
 from gazeseg.evaluate.results import nan_mean, read_cases, read_summary
@@ -70,8 +71,11 @@ class Run:
 
     @property
     def control(self) -> str:
-        """What was spoilt about its gaze on purpose, empty for nothing."""
-        return self.task.gaze_control
+        """What was spoilt about its gaze or its text on purpose, empty for nothing."""
+        spoilt = [f"gaze {self.task.gaze_control}"] if self.task.gaze_control else []
+        if self.config.text.control != "none":
+            spoilt.append(f"text {CONTROL_LABELS[self.config.text.control]}")
+        return ", ".join(spoilt)
 
     @cached_property
     def dice(self) -> dict[str, float]:
@@ -117,7 +121,7 @@ class Block:
     groups: tuple[Group, ...]  # best Dice first
 
     def weak(self) -> list[Group]:
-        """Groups that saw no mask, best Dice first; those of a gaze control only where there is no other."""
+        """Groups that saw no mask, best Dice first; those of a control only where there is no other."""
         weak = [group for group in self.groups if not group.supervised]
         return [group for group in weak if not group.runs[0].control] or weak
 

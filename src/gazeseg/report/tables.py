@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from gazeseg.data.schema import SIMULATED
+from gazeseg.data.text import STAND_IN
 from gazeseg.evaluate.annotation import distinct_notes
 from gazeseg.report.figures import Line, Strip, interval_mark, line_chart, strip_plot
 from gazeseg.report.runs import Block, Group, Run
@@ -119,7 +120,10 @@ def _tags(group: Group) -> list[dict[str, Any]]:
     elif group.runs[0].gaze == "simulated":
         tags.append({"text": SIMULATED, "warn": True})
     if group.runs[0].control:
-        tags.append({"text": f"control: gaze {group.runs[0].control}", "warn": True})
+        tags.append({"text": f"control: {group.runs[0].control}", "warn": True})
+    text = group.runs[0].task.text
+    if text != "none":
+        tags.append({"text": f"text: {text}", "warn": STAND_IN in text})
     return tags
 
 
@@ -231,7 +235,9 @@ def _supervision(task: Task) -> str:
     if task.mask_supervised:
         return "masks"
     kind = SIMULATED if task.gaze == "simulated" else f"{task.gaze} gaze"
-    return f"{kind}, {task.gaze_control}" if task.gaze_control else kind
+    if task.gaze_control:
+        kind = f"{kind}, {task.gaze_control}"
+    return kind if task.text == "none" else f"{kind}; text: {task.text}"
 
 
 def _duration(seconds: float) -> str:

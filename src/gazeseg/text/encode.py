@@ -83,7 +83,8 @@ class TextEncoder:
                 ) from None
         if not self._tokenizer.is_fast:
             raise ConfigError(f"the tokenizer of '{name}' cannot tell which word a token is of; choose another encoder")
-        self._model = model.float().eval()
+        model = getattr(model, "text_model", model)  # of an image-text pair such as CLIP, the half that reads
+        self._model = (model.get_encoder() if model.config.is_encoder_decoder else model).float().eval()
         self._most = min(MAX_TOKENS, int(self._tokenizer.model_max_length))
 
     def __call__(self, sentences: Sequence[Sentence]) -> list[Embedded]:
