@@ -81,8 +81,8 @@ def test_a_long_line_goes_on_below_and_the_row_is_named_once(reading, drawn):
 
 def test_colours_say_nothing_where_the_map_is_zero_and_differences_have_two():
     for kind in ("attention", "target", "probability", "difference", "mask"):
-        assert explain.colours(layer(kind, values=np.zeros((2, 2))), 1)[..., 3].max() == 0
-    both = explain.colours(layer("difference", values=np.array([[-0.7, 0.7]])), 1)
+        assert explain.colours(layer(kind, values=np.zeros((2, 2))), (0, 1))[..., 3].max() == 0
+    both = explain.colours(layer("difference", values=np.array([[-0.7, 0.7]])), (-1, 1))
     assert both[0, 0, 2] > both[0, 0, 0]  # blue below
     assert both[0, 1, 0] > both[0, 1, 2]  # orange above
     assert both[0, 0, 3] == both[0, 1, 3]
@@ -90,25 +90,45 @@ def test_colours_say_nothing_where_the_map_is_zero_and_differences_have_two():
 
 def test_attention_and_target_look_alike_where_they_are_equal():
     values = RNG.random((4, 4))
-    np.testing.assert_array_equal(
-        explain.colours(layer("attention", values=values), 1), explain.colours(layer("target", values=values), 1)
-    )
+    scales = explain.scales_of([layer("attention", values=values), layer("target", values=values)])
+    assert scales["attention"] == scales["target"] == (0, 1)
+    seen = [explain.colours(layer(kind, values=values), scales[kind]) for kind in ("attention", "target")]
+    np.testing.assert_array_equal(*seen)
 
 
-@pytest.mark.parametrize(("highest", "end"), [(0.9, 1.0), (0.5, 1.0), (0.31, 0.4), (0.042, 0.05)])
-def test_faint_attention_gets_a_shorter_scale_that_reaches_it(highest, end):
-    scales = explain._scales([layer(values=np.array([[0.0, highest]]))])
-    assert scales["attention"] == scales["target"] == pytest.approx(end)
-    assert scales["probability"] == scales["difference"] == 1
+@pytest.mark.parametrize(
+    ("values", "scale"), [([0.13, 0.23], (0.1, 0.3)), ([0.0, 0.9], (0, 0.9)), ([0.0312, 0.0338], (0.031, 0.034))]
+)
+def test_attention_without_a_target_is_stretched_to_a_stated_range(values, scale):
+    found = explain.scales_of([layer(values=np.array([values]))])
+    assert found["attention"] == pytest.approx(scale)
+    assert found["probability"] == (0, 1)
+    assert found["difference"] == (-1, 1)
 
 
-def test_a_mask_takes_the_colour_of_its_role():
-    for title, colour in (
-        ("pseudo-mask 0.5", "#56b4e9"),
-        ("prediction", "#f0e442"),
-        ("hidden by DARM", explain.MASKED),
-    ):
-        assert explain._mask_colour(title) == colour
+def test_constant_attention_has_a_scale_too():
+    assert explain.scales_of([layer(values=np.full((2, 2), 0.2))])["attention"] == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("row", "title", "colour"),
+    [
+        ("gaze masks", "narrow mask", "#56b4e9"),
+        ("targets", "Pseudo-mask 0.5", "#56b4e9"),
+        ("networks", "prediction", "#f0e442"),
+        ("networks", "hidden by DARM", explain.MASKED),
+    ],
+)
+def test_a_mask_takes_the_colour_of_its_role(row, title, colour):
+    assert explain.mask_colour(layer("mask", row, title)) == colour
+
+
+def test_a_long_title_goes_on_in_a_second_line(reading, drawn):
+    maps = tuple(layer(title=f"narrow mask, for the teacher {k}") for k in range(6))
+    explain.explanation_figure(reading, Explanation("case 00", "fgi", "paper", maps))
+    titles = [axes.get_title(loc="left") for axes in drawn[0].axes]
+    assert {" ".join(title.split()) for title in titles} >= {layer.title for layer in maps}
+    assert all("\n" in title for title in titles if title.startswith("narrow"))
 
 
 def test_text_notes_and_a_case_without_gaze_or_mask(make_world, tmp_path, drawn):
@@ -125,8 +145,8 @@ def test_text_notes_and_a_case_without_gaze_or_mask(make_world, tmp_path, drawn)
 
 
 def test_webp_is_smaller_and_of_the_same_size(reading):
-    png = explain.explanation_figure(reading, Explanation("case 00", "fgi", "paper", ladder(1)))
-    webp = explain.smaller(png)
+    found = Explanation("case 00", "fgi", "paper", ladder(1))
+    png, webp = explain.explanation_figure(reading, found), explain.explanation_figure(reading, found, "webp")
     assert len(webp) < len(png) / 2
     assert Image.open(io.BytesIO(webp)).size == Image.open(io.BytesIO(png)).size
 

@@ -77,3 +77,15 @@ def test_a_case_nobody_looked_at_and_an_unknown_one_are_named(make_world, tmp_pa
         require_gaze(reading, made.dataset.root)
     with pytest.raises(DataError, match="did you mean 'case 02'"):
         load_reading(made.dataset, "case 002")
+
+
+def test_outline_is_that_of_the_truth_and_none_without(make_world, tmp_path, world):
+    reading = load_reading(world.dataset, "case 00")
+    [polygon] = reading.outline
+    rows, columns = np.nonzero(reading.truth)
+    x, y = polygon.T
+    assert [x.min(), x.max(), y.min(), y.max()] == pytest.approx(
+        [columns.min() - 0.5, columns.max() + 0.5, rows.min() - 0.5, rows.max() + 0.5]
+    )
+    blind = make_world(tmp_path / "blind", masks=False, train=3, test=1)
+    assert load_reading(blind.dataset, "case 00").outline == []

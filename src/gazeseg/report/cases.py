@@ -16,7 +16,7 @@ from gazeseg.errors import GazeSegError
 from gazeseg.gaze.control import changes_maps
 from gazeseg.predict.explanation import Explanation
 from gazeseg.report.datasets import Source, extremes, pseudo_extremes
-from gazeseg.report.explain import explanation_figure, smaller
+from gazeseg.report.explain import explanation_figure
 from gazeseg.report.overlays import BoolMask, Panel, data_uri, image_symbols, image_uri, panel_svg
 from gazeseg.report.reading import load_reading
 from gazeseg.report.runs import Group, Run
@@ -179,8 +179,8 @@ def _add_explanations(views: Sequence[dict[str, Any]], run: Run, dataset: Datase
         try:
             explanation = explain(run.folder.path, view["case_id"])
             if explanation is not None:
-                figure = explanation_figure(load_reading(dataset, view["case_id"]), explanation)
-                view["explanation"] = image_uri(smaller(figure), "webp")
+                figure = explanation_figure(load_reading(dataset, view["case_id"]), explanation, "webp")
+                view["explanation"] = image_uri(figure, "webp")
         except (GazeSegError, OSError) as error:
             return [f"{run.name} is not explained: {error}"]
     return []

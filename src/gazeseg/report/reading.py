@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -12,7 +13,7 @@ from gazeseg.data.dataset import Dataset
 from gazeseg.data.schema import no_fixations
 from gazeseg.errors import DataError
 from gazeseg.gaze.scanpath import ScanpathFigures, end_ms, scanpath_figures, start_ms
-from gazeseg.report.overlays import BoolMask
+from gazeseg.report.overlays import BoolMask, contour_lines
 from gazeseg.report.sheets import gaze_label, picture
 from gazeseg.supervision.heatmap import CANVAS, heatmap
 from gazeseg.types import IGNORE, Fixations, Float32Array, FloatArray, UInt8Array
@@ -21,7 +22,7 @@ TIME_COLOURS: Final = ("#fff3b0", "#fdb13c", "#f0605a", "#b832a0", "#5a32c8")
 """The course of a reading, from its first moment to its last: light to dark, so it reads in grey too."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reading:
     """The picture (H, W, C), the truth (H, W) if there is one, and the fixations, of which there may be none."""
 
@@ -53,6 +54,11 @@ class Reading:
         rows = np.clip(np.floor(self.fixations.y_px + 0.5), 0, height - 1).astype(np.intp)
         hit: BoolMask = seen & self.truth[rows, columns]
         return hit
+
+    @cached_property
+    def outline(self) -> list[FloatArray]:
+        """Polygons of the truth, none without truth; a figure draws them on many panels."""
+        return contour_lines(self.truth) if self.truth is not None else []
 
     @property
     def course(self) -> FloatArray:

@@ -19,7 +19,7 @@ from gazeseg import __version__
 from gazeseg.data.images import write_bytes
 from gazeseg.data.schema import SIMULATED
 from gazeseg.gaze.scanpath import end_ms, start_ms, until
-from gazeseg.report.overlays import COLOURS, HALO, contour_lines, data_uri, fixation_radii, rgb
+from gazeseg.report.overlays import COLOURS, HALO, data_uri, fixation_radii, rgb
 from gazeseg.report.reading import TIME_COLOURS, Reading, describe, dwell_density
 from gazeseg.report.scanpath import TIME_MAP
 from gazeseg.types import UInt8Array
@@ -72,7 +72,6 @@ def page_data(reading: Reading) -> dict[str, Any]:
     for row, flag in zip(rows, inside.tolist() if inside is not None else [None] * len(rows), strict=True):
         row["inside"] = flag
     heat = np.rint(255 * mpl.colormaps["inferno"](np.linspace(0, 1, 64))[:, :3]).astype(int).tolist()
-    lines = contour_lines(reading.truth) if reading.truth is not None else []
     side = max(reading.size)
     return {
         "case_id": reading.case_id,
@@ -82,7 +81,7 @@ def page_data(reading: Reading) -> dict[str, Any]:
         "sigma_px": list(reading.sigma_px),
         "radius_300_px": 0.02 * side,  # as overlays.fixation_radii
         "fixations": rows,
-        "truth": [np.round(line[:: max(1, side // 600)], 1).tolist() for line in lines],
+        "truth": [np.round(line[:: max(1, side // 600)], 1).tolist() for line in reading.outline],
         "colours": {"time": list(TIME_COLOURS), "heat": heat, "truth": COLOURS["truth"]},
         "image": data_uri(reading.image, SIDE),
     }
@@ -125,7 +124,6 @@ def _frames(reading: Reading, moments: Sequence[float]) -> list[UInt8Array]:
     shape = (max(1, round(height * scale)), max(1, round(width * scale)))
     base = np.asarray(Image.fromarray(rgb(reading.image)).resize(shape[::-1], Image.Resampling.LANCZOS), np.float32)
     top = max(float(dwell_density(reading.fixations, reading.sigma_px, shape).max()), 1e-9)
-    outline = contour_lines(reading.truth) if reading.truth is not None else []
     colours = [to_hex(colour) for colour in TIME_MAP(reading.course)]
     frames = []
     for moment in moments:
@@ -135,7 +133,7 @@ def _frames(reading: Reading, moments: Sequence[float]) -> list[UInt8Array]:
         mixed = base * (1 - alpha) + 255 * mpl.colormaps["inferno"](heat)[..., :3] * alpha
         twice = Image.fromarray(mixed.astype(np.uint8)).resize((2 * shape[1], 2 * shape[0]))  # smooth lines
         pen = ImageDraw.Draw(twice, "RGBA")
-        for line in outline:
+        for line in reading.outline:
             pen.line([(2 * scale * (x + 0.5), 2 * scale * (y + 0.5)) for x, y in line], COLOURS["truth"], 3)
         points = [(2 * scale * (x + 0.5), 2 * scale * (y + 0.5)) for x, y in zip(seen.x_px, seen.y_px, strict=True)]
         for k in range(1, len(points)):

@@ -23,7 +23,7 @@ from gazeseg.data.images import write_bytes
 from gazeseg.data.schema import SIMULATED
 from gazeseg.gaze.scanpath import end_ms, start_ms, until
 from gazeseg.report.figures import ticks
-from gazeseg.report.overlays import COLOURS, HALO, contour_lines, fixation_radii, rgb
+from gazeseg.report.overlays import COLOURS, HALO, fixation_radii, rgb
 from gazeseg.report.reading import TIME_COLOURS, Reading, describe, dwell_density
 from gazeseg.types import Float32Array, FloatArray, UInt8Array
 
@@ -94,21 +94,19 @@ def show_image(axes: Axes, image: UInt8Array, *, grey: bool = False) -> None:
 
 def draw_truth(axes: Axes, reading: Reading, linewidth: float = 1.6) -> None:
     """Draw the true contour, if there is one."""
-    if reading.truth is None:
-        return
-    for line in contour_lines(reading.truth):
+    for line in reading.outline:
         axes.plot(line[:, 0], line[:, 1], color=COLOURS["truth"], linewidth=linewidth,
                   path_effects=[withStroke(linewidth=linewidth + 1.4, foreground=HALO, alpha=0.6)])  # fmt: skip
 
 
-def draw_scanpath(axes: Axes, reading: Reading, *, points_per_px: float, numbers: bool = True) -> int:
+def draw_scanpath(axes: Axes, reading: Reading, *, points_per_px: float, number_pt: float = 6.5) -> int:
     """Draw saccades, fixations and their numbers; axes are in image px.
 
     Args:
         axes: Where the image is shown.
         reading: What is drawn.
         points_per_px: Size of an image pixel on paper, in points.
-        numbers: Write the order into or beside the circles.
+        number_pt: Size of the numbers, in points.
 
     Returns:
         How many numbers found room; where circles crowd, a number that would cover another is left out.
@@ -118,7 +116,7 @@ def draw_scanpath(axes: Axes, reading: Reading, *, points_per_px: float, numbers
     radii = fixation_radii(fix, side)
     points = np.stack([fix.x_px, fix.y_px], axis=1)
     segments = np.stack([points[:-1], points[1:]], axis=1)
-    thin = 1.5 if numbers else 1.0
+    thin = 0.23 * number_pt
     axes.add_collection(LineCollection(list(segments), colors=HALO, linewidths=thin + 1.5, alpha=0.45, zorder=3))
     axes.add_collection(LineCollection(list(segments), colors=TIME_MAP(course[1:]), linewidths=thin, zorder=4))
     face = TIME_MAP(course)
@@ -130,16 +128,14 @@ def draw_scanpath(axes: Axes, reading: Reading, *, points_per_px: float, numbers
                           edgecolors=np.where(first, "white", HALO),
                           linewidths=np.where(first, 1.8, 0.8), zorder=5)
     )  # fmt: skip
-    if not numbers:
-        return 0
-    size = 6.5
-    em = size / points_per_px  # one em in image px
+    em = number_pt / points_per_px  # one em in image px
     widths = np.array([0.62 * em * len(str(k + 1)) for k in range(len(fix))])
     places = place_labels(points, radii, widths, 0.95 * em, bounds=(reading.size[1], reading.size[0]))
     for index, place in enumerate(places):
         if place is not None:
-            axes.text(*place, str(index + 1), fontsize=size, ha="center", va="center_baseline", color="white", zorder=6,
-                      fontweight="bold", path_effects=[withStroke(linewidth=1.7, foreground=HALO)])  # fmt: skip
+            halo = [withStroke(linewidth=1.7, foreground=HALO)]
+            axes.text(*place, str(index + 1), fontsize=number_pt, ha="center", va="center_baseline", color="white",
+                      fontweight="bold", zorder=6, path_effects=halo)  # fmt: skip
     return sum(place is not None for place in places)
 
 
