@@ -4,8 +4,9 @@ Usage: python benchmarks/paper_scale.py --method gazemedseg [--data DS] [--itera
        [--seeds 3] [--precision bf16-mixed] [--compile] [--network basic_unet] [--cases 900] [--out FILE.json]
 
 Prints iterations a second, peak memory, seconds a run and what 15,000 iterations would take; the goal is ten minutes a
-run on a Hopper GPU. It runs the real trainer with its log and checkpoints. Without --data the images are synthetic, in
-memory, as many as Kvasir-SEG has for training. Fewer iterations give the projection, also on a CPU.
+run on a Hopper GPU, twelve for fgi. It runs the real trainer with its log and checkpoints. Without --data the images,
+and the text embeddings where a method reads text, are synthetic, in memory, as many as Kvasir-SEG has for training.
+Fewer iterations give the projection, also on a CPU.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ import torch
 from gazeseg.config import RunConfig, build
 from gazeseg.data.cache import Store
 from gazeseg.data.dataset import Case
-from gazeseg.data.loader import TrainLoader
+from gazeseg.data.loader import TEXT, TrainLoader
 from gazeseg.data.pseudo import DEFAULT_THRESHOLDS
+from gazeseg.data.text import CaseTexts, TextStore
 from gazeseg.methods import available, create
 from gazeseg.train.run import train
 from gazeseg.train.runfolder import RunFolder
@@ -35,7 +37,9 @@ from gazeseg.train.trainer import fit, resolve_device
 from gazeseg.types import Fixations
 
 PUBLISHED_ITERATIONS = 15_000
-GOAL_S = 600.0
+GOALS_S = {"fgi": 720.0}
+GOAL_S = 600.0  # of the other methods
+TOKENS = 64  # about as many as a sentence of six fields has
 GIB = 2**30
 
 
@@ -71,6 +75,15 @@ def synthetic_store(count: int, size: int) -> Store:
     )
 
 
+def synthetic_texts(store: Store, dim: int) -> CaseTexts:
+    """Return random embeddings of ``TOKENS`` tokens a case."""
+    count = len(store.ids)
+    tokens = np.random.default_rng(0).standard_normal((count * TOKENS, dim)).astype(np.float16)
+    fields = np.zeros(len(tokens), np.uint8)
+    texts = TextStore(store.ids, tokens, np.full(count, TOKENS), fields, "random", "random", "", ("none",))
+    return CaseTexts(texts, texts.lookup(store.ids))
+
+
 def run_once(config: RunConfig, store: Store | None, out: Path) -> dict[str, float]:
     """Train once and return seconds, iterations a second in the steady state, and peak memory in GiB."""
     cuda = resolve_device(config.train.device).type == "cuda"
@@ -99,6 +112,7 @@ def run_once(config: RunConfig, store: Store | None, out: Path) -> dict[str, flo
             batch_size=config.train.batch_size,
             seed=config.train.seed,
             device=resolve_device(config.train.device),
+            text=synthetic_texts(store, method.text_dim or 384) if method.needs & TEXT else None,
         )
         fit(method, loader, config=config.train, folder=folder)
     seconds = time.perf_counter() - began
@@ -157,6 +171,7 @@ def main() -> int:
                 f"{PUBLISHED_ITERATIONS} take {projected / 60:.1f} min",
                 flush=True,
             )
+    goal_s = GOALS_S.get(arguments.method, GOAL_S)
     mean_s = statistics.fmean(run["projected_15000_s"] for run in runs)
     document = {
         "method": arguments.method,
@@ -172,10 +187,10 @@ def main() -> int:
         "torch": torch.__version__,
         "runs": runs,
         "projected_15000_s": round(mean_s, 1),
-        "goal_s": GOAL_S,
-        "met": mean_s <= GOAL_S,
+        "goal_s": goal_s,
+        "met": mean_s <= goal_s,
     }
-    print(f"mean: {mean_s / 60:.1f} min a run of {PUBLISHED_ITERATIONS}; goal {GOAL_S / 60:.0f} min on a Hopper GPU")
+    print(f"mean: {mean_s / 60:.1f} min a run of {PUBLISHED_ITERATIONS}; goal {goal_s / 60:.0f} min on a Hopper GPU")
     if arguments.out:
         arguments.out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return 0 if document["met"] or not cuda else 1

@@ -4,8 +4,15 @@ import pytest
 from PIL import Image
 
 from gazeseg.cli import main
+from gazeseg.report import explain, scanpath
 
 from .test_verbs import BUDGET
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch):
+    monkeypatch.setattr(explain, "DPI", 40)  # nobody looks at these figures
+    monkeypatch.setattr(scanpath, "DPI", 40)
 
 
 @pytest.fixture
@@ -40,7 +47,7 @@ def test_inspect_refuses_two_readers_in_one_line(dataset, refused):
 
 
 def test_explain_draws_a_trained_run(dataset, tmp_path, capsys, refused):
-    assert main(["masks", str(dataset)]) == 0
+    assert main(["masks", str(dataset), "--crf.mode", "off"]) == 0
     run = tmp_path / "run"
     assert main(["train", "--method", "gradtrack", "--data", str(dataset), "--out", str(run), *BUDGET]) == 0
     assert main(["evaluate", str(run)]) == 0

@@ -89,7 +89,8 @@ def _table(block: Block, *, titled: bool) -> dict[str, Any]:
         "averaged": any(len(group.runs) > 1 for group in block.groups),
         "distribution": strip_plot(strips, x_label="Dice"),
         "caption": (
-            f"{plural(comparison.cases, comparison.by)} of {comparison.dataset}. Bold: best method whose loss saw no mask. "
+            f"{plural(comparison.cases, comparison.by)} of {comparison.dataset}. "
+            "Bold: best method whose loss saw no mask. "
             f"HD95 ({definition}) and ASD (directed) are over the cases in which both surfaces exist; missed and false "
             f"alarms are counted apart{', as means over seeds' if any(len(g.runs) > 1 for g in block.groups) else ''}. "
             f"The interval is a bootstrap over cases, drawn from {scale[0]:g} to {scale[1]:g}."
