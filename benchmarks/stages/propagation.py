@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from ledger import Row, time_pair
 from torch import Tensor
 
-from gazeseg.losses.propagation import Neighbourhood, propagate_logits
+from gazeseg.losses.neighbourhood import Neighbourhood
+from gazeseg.losses.propagation import propagate_logits
 
 WIDE = (1, 128, 112, 112)  # one image at half of 224 px: the plain form at full size needs more memory than most have
 SMALL = (8, 12, 96, 96)  # a training step of one network of the CPU configurations

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from gazeseg.losses import propagation
-from gazeseg.losses.propagation import Neighbourhood, propagate_logits
+from gazeseg.losses.neighbourhood import Neighbourhood
+from gazeseg.losses.propagation import propagate_logits
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 

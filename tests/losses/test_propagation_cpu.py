@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from gazeseg.losses import propagation, propagation_cpu
-from gazeseg.losses.propagation import Neighbourhood, propagate_logits
+from gazeseg.losses.neighbourhood import Neighbourhood
+from gazeseg.losses.propagation import propagate_logits
 
 
 def _arrays(shape, classes=2, dtype=np.float32, seed=0):

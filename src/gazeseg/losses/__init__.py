@@ -6,10 +6,11 @@ from gazeseg.losses.consistency import cross_level_consistency
 from gazeseg.losses.cutmix import Mix, draw_mix
 from gazeseg.losses.darm import random_blocks
 from gazeseg.losses.logits import logits_from_probabilities, probabilities
+from gazeseg.losses.neighbourhood import Neighbourhood
 from gazeseg.losses.nested import broad_target, narrow_target, ring
 from gazeseg.losses.overlap import hard_overlap, soft_dice_loss
 from gazeseg.losses.partial import partial_cross_entropy, partial_dice_loss
-from gazeseg.losses.propagation import Neighbourhood, propagate_logits
+from gazeseg.losses.propagation import propagate_logits
 
 __all__ = [
     "Mix",

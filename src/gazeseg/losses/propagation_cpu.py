@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from gazeseg.losses.propagation import TINY, Neighbourhood
+from gazeseg.losses.neighbourhood import TINY, Neighbourhood
 from gazeseg.supervision.mean_field import exp_negative
 from gazeseg.supervision.simplices import Int64Array, kernel
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from gazeseg.config import NetworkConfig, Section
-from gazeseg.losses import partial_cross_entropy, partial_dice_loss, probabilities
-from gazeseg.methods.base import Method, Reference, StepOutput, required
-from gazeseg.nets import build_network
+from gazeseg.config import Section
+from gazeseg.losses import partial_cross_entropy, partial_dice_loss
+from gazeseg.methods.base import Reference, StepOutput, required
+from gazeseg.methods.single import SingleNetwork
 from gazeseg.types import IGNORE, Batch
 
 
@@ -20,7 +19,7 @@ class FullConfig(Section):
     dice_weight: float = Field(1.0, ge=0)  # equal weights: nnU-Net's choice
 
 
-class Full(Method):
+class Full(SingleNetwork):
     """Cross-entropy and Dice on ground-truth masks.
 
     Where only some training cases are labelled, the masks of the others are not looked at.
@@ -39,14 +38,6 @@ class Full(Method):
 
     config: FullConfig
 
-    def __init__(
-        self, config: FullConfig, *, network: NetworkConfig, in_channels: int, num_classes: int, levels: int, seed: int
-    ) -> None:
-        super().__init__(
-            config, network=network, in_channels=in_channels, num_classes=num_classes, levels=levels, seed=seed
-        )
-        self.network = build_network(network, in_channels=in_channels, num_classes=num_classes, seed=seed)
-
     def training_step(self, batch: Batch, step: int) -> StepOutput:
         """Compare the prediction with ``batch.mask``."""
         target = required(batch, "mask")
@@ -59,7 +50,3 @@ class Full(Method):
                 "dice": self.config.dice_weight * partial_dice_loss(logits, target),
             }
         )
-
-    def predict(self, images: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to probabilities (B, K, H, W)."""
-        return probabilities(self.network(images), self.num_classes)

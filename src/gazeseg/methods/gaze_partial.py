@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pydantic import Field
-from torch import Tensor
 
-from gazeseg.config import NetworkConfig, Section
-from gazeseg.losses import partial_cross_entropy, partial_dice_loss, probabilities
-from gazeseg.methods.base import Method, Reference, StepOutput, required
-from gazeseg.nets import build_network
+from gazeseg.config import Section
+from gazeseg.losses import partial_cross_entropy, partial_dice_loss
+from gazeseg.methods.base import Reference, StepOutput, required
+from gazeseg.methods.single import SingleNetwork
 from gazeseg.types import Batch
 
 
@@ -19,7 +18,7 @@ class GazePartialConfig(Section):
     dice_weight: float = Field(1.0, ge=0)  # ours: Dice on the same pixels counters the many background pixels
 
 
-class GazePartial(Method):
+class GazePartial(SingleNetwork):
     """Partial cross-entropy + Dice on the ternary target; ``partial.tau_f`` and ``partial.tau_b`` draw it."""
 
     name = "gaze_partial"
@@ -35,21 +34,6 @@ class GazePartial(Method):
 
     config: GazePartialConfig
 
-    def __init__(
-        self,
-        config: GazePartialConfig,
-        *,
-        network: NetworkConfig,
-        in_channels: int,
-        num_classes: int,
-        levels: int,
-        seed: int,
-    ) -> None:
-        super().__init__(
-            config, network=network, in_channels=in_channels, num_classes=num_classes, levels=levels, seed=seed
-        )
-        self.network = build_network(network, in_channels=in_channels, num_classes=num_classes, seed=seed)
-
     def training_step(self, batch: Batch, step: int) -> StepOutput:
         """Compare the prediction with the labelled pixels of ``batch.weak``."""
         target = required(batch, "weak")
@@ -60,7 +44,3 @@ class GazePartial(Method):
                 "dice": self.config.dice_weight * partial_dice_loss(logits, target),
             }
         )
-
-    def predict(self, images: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to probabilities (B, K, H, W)."""
-        return probabilities(self.network(images), self.num_classes)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field
-from torch import Tensor
 
 from gazeseg.config import NetworkConfig, Section
-from gazeseg.errors import ConfigError
-from gazeseg.losses import partial_cross_entropy, partial_dice_loss, probabilities
-from gazeseg.methods.base import Method, Reference, StepOutput, required
-from gazeseg.nets import build_network
+from gazeseg.losses import partial_cross_entropy, partial_dice_loss
+from gazeseg.methods.base import Reference, StepOutput, required
+from gazeseg.methods.single import SingleNetwork, require_level
 from gazeseg.types import Batch
 
 
@@ -22,7 +20,7 @@ class GazeUNetConfig(Section):
     loss: Literal["bce", "bce_dice"] = "bce"  # the published baseline has no Dice term
 
 
-class GazeUNet(Method):
+class GazeUNet(SingleNetwork):
     """Cross-entropy on the gaze map cut at one threshold.
 
     With ``pseudo.source`` it is the baseline on the CRF map or on the plain heatmap.
@@ -54,12 +52,7 @@ class GazeUNet(Method):
         super().__init__(
             config, network=network, in_channels=in_channels, num_classes=num_classes, levels=levels, seed=seed
         )
-        if config.level >= levels:
-            raise ConfigError(
-                f"method.level is {config.level}, but there are {levels} levels (numbered from 0); "
-                "lower it or add thresholds to pseudo.thresholds"
-            )
-        self.network = build_network(network, in_channels=in_channels, num_classes=num_classes, seed=seed)
+        require_level(config.level, levels)
 
     def training_step(self, batch: Batch, step: int) -> StepOutput:
         """Compare the prediction with one level of ``batch.pseudo``."""
@@ -69,7 +62,3 @@ class GazeUNet(Method):
         if self.config.loss == "bce_dice":
             losses["dice"] = partial_dice_loss(logits, target)
         return StepOutput(losses)
-
-    def predict(self, images: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to probabilities (B, K, H, W)."""
-        return probabilities(self.network(images), self.num_classes)

@@ -19,8 +19,8 @@ from gazeseg.config import NetworkConfig, Section
 from gazeseg.errors import ConfigError
 from gazeseg.losses import partial_cross_entropy, probabilities
 from gazeseg.losses.track import entropy, pooled, soft_cross_entropy, squared_error, track_maps
-from gazeseg.methods.base import Layer, Method, Reference, StepOutput, required
-from gazeseg.nets import build_network
+from gazeseg.methods.base import Layer, Reference, StepOutput, required
+from gazeseg.methods.single import SingleNetwork, require_level
 from gazeseg.nets.base import crop
 from gazeseg.nets.track_attention import AttentionLadder
 from gazeseg.supervision.track import End, Ladder, Mode, Preset, preset
@@ -96,7 +96,7 @@ class GradTrackConfig(Section):
         return self.model_copy(update={"tracks": filled, "stage_weights": weights})
 
 
-class GradTrack(Method):
+class GradTrack(SingleNetwork):
     r"""Learn from one gaze mask, and pull an attention at each decoder stage to a map of the truncated gaze track.
 
     .. math:: L = \mathrm{CE}(z, P) + \lambda \sum_s w_s \, \mathrm{BCE}(a_s, t_s)
@@ -130,18 +130,12 @@ class GradTrack(Method):
         levels: int,
         seed: int,
     ) -> None:
-        body = build_network(network, in_channels=in_channels, num_classes=num_classes, seed=seed)
-        count = len(body.decoder_widths)
-        config = config.resolved(count)
         super().__init__(
             config, network=network, in_channels=in_channels, num_classes=num_classes, levels=levels, seed=seed
         )
-        if config.level >= levels:
-            raise ConfigError(
-                f"method.level is {config.level}, but there are {levels} levels (numbered from 0); "
-                "lower it or add thresholds to pseudo.thresholds"
-            )
-        self.network = body
+        require_level(config.level, levels)
+        widths = self.network.decoder_widths
+        self.config = config = config.resolved(len(widths))
         self.ladder = Ladder(
             keep=config.tracks.keep or "last",
             rhos=config.tracks.rhos or (),
@@ -151,9 +145,9 @@ class GradTrack(Method):
             gamma=config.maps.duration_gamma,
         )
         used = len(self.ladder.rhos) if config.ta.enabled else 0
-        first = count - used if config.tracks.stages == "finest" else 0
+        first = len(widths) - used if config.tracks.stages == "finest" else 0
         self.attention = AttentionLadder(
-            body.decoder_widths,
+            widths,
             tuple(range(first, first + used)),
             reduction=config.ta.reduction,
             bias=config.ta.bias,
