@@ -18,6 +18,7 @@ LAYERS = [
     {"evaluate", "predict"},
     {"report"},
     {"ablate"},
+    {"reproduce"},
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

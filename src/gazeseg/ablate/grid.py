@@ -155,7 +155,20 @@ def load_grid(path: Path, overrides: Mapping[str, Any] | None = None, seeds: Seq
     """
     document = read_yaml(path)
     _refuse_doubled(path)
-    over = dict(overrides or {})
+    return make_grid(document, path, overrides, seeds)
+
+
+def make_grid(
+    document: Mapping[str, Any],
+    path: Path,
+    overrides: Mapping[str, Any] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> Grid:
+    """Check the content of a grid file; ``path`` names it in errors, and a base is relative to it.
+
+    The rest as :func:`load_grid`.
+    """
+    document, over = dict(document), dict(overrides or {})
     document["slurm"] = merge(document.get("slurm") or {}, over.pop("slurm", {}))
     if seeds is not None:
         document["seeds"] = list(seeds)

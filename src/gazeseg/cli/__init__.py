@@ -24,10 +24,12 @@ from gazeseg.cli import (
     explain,
     import_,
     inspect_,
+    ledger,
     masks,
     methods,
     predict,
     report,
+    reproduce,
     train,
 )
 from gazeseg.errors import GazeSegError, suggest
@@ -46,6 +48,8 @@ VERBS: dict[str, App | Callable[..., None]] = {
     "explain": explain.explain,
     "compare": compare.compare,
     "ablate": ablate.ablate,
+    "reproduce": reproduce.reproduce,
+    "ledger": ledger.ledger,
     "report": report.report,
     "methods": methods.methods,
 }

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from gazeseg.config import RunConfig
 from gazeseg.errors import DataError
 from gazeseg.evaluate.annotation import Cost, annotation_cost, distinct_notes
 from gazeseg.evaluate.results import METRICS, nan_mean, read_cases, read_summary
@@ -193,6 +194,15 @@ def compare_runs(
     return _compare(dict(zip(labels, groups.values(), strict=True)), split, pairs, samples, seed)
 
 
+def group_runs(runs: Sequence[Path]) -> list[list[Path]]:
+    """Return run folders in groups whose configurations differ in the seed alone, in the order given."""
+    groups: dict[str, list[Path]] = {}
+    for run in runs:
+        key = json.dumps(_deciding(RunFolder(run).config()), sort_keys=True)
+        groups.setdefault(key, []).append(run)
+    return list(groups.values())
+
+
 def compare_groups(
     groups: Mapping[str, Sequence[Path]],
     split: str = "test",
@@ -251,16 +261,21 @@ def _load(path: Path, split: str) -> _Run:
     for score in scores:
         for metric, table in tables.items():
             table[score.class_index - 1, position[score.case_id]] = getattr(score, metric)
-    flat = _flatten(config.model_dump(mode="json"))
     return _Run(
         path=path,
         seed=config.train.seed,
         task=folder.task(),
-        config={key: value for key, value in flat.items() if key not in _NO_EFFECT},
+        config=_deciding(config),
         summary=read_summary(evaluation),
         values={metric: nan_mean(table) for metric, table in tables.items()},
         case_ids=case_ids,
     )
+
+
+def _deciding(config: RunConfig) -> dict[str, Any]:
+    """Return the dotted keys of a run that change what it computes, but for its seed."""
+    flat = _flatten(config.model_dump(mode="json"))
+    return {key: value for key, value in flat.items() if key not in _NO_EFFECT}
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
