@@ -177,3 +177,24 @@ def test_a_position_half_way_between_canvas_pixels_rounds_as_published():
         fix = fixations(x, [0.5, 0.5], size=(64, extent))
         wanted = published(x, [0.5, 0.5], [300, 300], 10, (64, extent))
         assert np.abs(square768(fix, 10.0).values - wanted).max() <= 1e-6
+
+
+def test_a_sigma_in_shares_of_the_shorter_side_and_the_outlier_filter():
+    fix = Fixations(
+        [30.0, 31, 32, 30, 100], [20.0, 21, 20, 22, 60], np.arange(5) * 300.0, [200.0, 200, 200, 200, 40],
+        image_size=(64, 128), image_id="a",
+    )  # fmt: skip
+    share = MapsConfig(canvas="native", sigma=1 / 16, sigma_unit="side")
+    plain = heatmap(fix, share)
+    assert plain.sigma_px == 4.0
+    np.testing.assert_array_equal(plain.values, heatmap(fix, MapsConfig(canvas="native", sigma=4.0)).values)
+    assert plain.values[60, 100] > 0.05
+    filtered = heatmap(fix, share.model_copy(update={"outlier": True})).values
+    assert filtered[60, 100] == 0
+    assert filtered.max() == 1
+    alone = Fixations([30.0], [20.0], [0.0], [200.0], image_size=(64, 128), image_id="a")
+    assert not heatmap(alone, share.model_copy(update={"outlier": True})).values.any()
+    with pytest.raises(ConfigError, match="'side' has no meaning on the stretched canvas"):
+        heatmap(fix, MapsConfig(sigma=0.1, sigma_unit="side"))
+    assert MapsConfig().inactive == {"outlier", "outlier_tau", "outlier_mass"}
+    assert not MapsConfig(outlier=True).inactive

@@ -22,6 +22,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from gazeseg.config import MapsConfig
 from gazeseg.errors import ConfigError
+from gazeseg.supervision.regions import without_outliers
 from gazeseg.types import Fixations, Float32Array, FloatArray, GazeMap
 
 IndexArray = npt.NDArray[np.intp]
@@ -40,6 +41,9 @@ def heatmap(fix: Fixations, config: MapsConfig) -> GazeMap:
         fix: fixations in image px. Those off the image contribute nothing, whichever the canvas.
         config: the canvas (see :func:`square768` and :func:`native`) and the width of the Gaussian.
 
+    With ``outlier``, fixations apart from the main region are dropped first, see
+    :func:`gazeseg.supervision.regions.without_outliers`.
+
     Returns:
         (H, W) float32 in [0, 1], stretched so that the canvas spans 0..1; zeros without a fixation on the image. Its
         ``sigma_px`` is in pixels of the canvas. A common factor on the durations changes nothing.
@@ -52,10 +56,25 @@ def heatmap(fix: Fixations, config: MapsConfig) -> GazeMap:
         >>> heatmap(one, MapsConfig(canvas="native", sigma=2.0)).values.shape
         (10, 20)
     """
+    drawn = _drawn(fix, config)
+    if not config.outlier or not len(fix):
+        return drawn
+    height, width = fix.image_size
+    stretch = (height / CANVAS, width / CANVAS) if config.canvas == "square768" else (1.0, 1.0)
+    sigma_px = (drawn.sigma_px * stretch[0], drawn.sigma_px * stretch[1])
+    kept = without_outliers(fix, drawn.values, tau=config.outlier_tau, mass=config.outlier_mass, sigma_px=sigma_px)
+    return _drawn(kept, config)
+
+
+def _drawn(fix: Fixations, config: MapsConfig) -> GazeMap:
     if config.sigma_unit == "px":
         sigma_px = config.sigma
     elif config.canvas == "square768":
-        raise ConfigError("maps.sigma_unit 'deg' has no meaning on the stretched canvas; set maps.canvas to 'native'")
+        raise ConfigError(
+            f"maps.sigma_unit '{config.sigma_unit}' has no meaning on the stretched canvas; set maps.canvas to 'native'"
+        )
+    elif config.sigma_unit == "side":
+        sigma_px = config.sigma * min(fix.image_size)
     elif config.px_per_degree is None:
         raise ConfigError("maps.sigma_unit 'deg' needs maps.px_per_degree (image px per degree of visual angle)")
     else:
