@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gazeseg.errors import ConfigError, suggest
 
@@ -38,8 +38,16 @@ class MapsConfig(Section):
 
     canvas: Literal["square768", "native"] = "square768"  # the published canvas; native is isotropic
     sigma: float = Field(70.0, gt=0)  # px of the canvas: GazeMedSeg uses 70 on Kvasir-SEG and 50 on NCI-ISBI
-    sigma_unit: Literal["px", "deg"] = "px"  # degrees need px_per_degree and canvas native
+    sigma_unit: Literal["px", "deg", "side"] = "px"  # deg needs px_per_degree, side is the shorter one; canvas native
     px_per_degree: float | None = Field(None, gt=0)
+    outlier: bool = False  # drop fixations apart from the main region of the map, then draw it again
+    outlier_tau: float = Field(0.2, gt=0, lt=1)  # of the map's maximum: what is looked at
+    outlier_mass: float = Field(0.9, gt=0, le=1)  # share of that heat which the main region holds
+
+    @property
+    def inactive(self) -> frozenset[str]:
+        """Keys that change nothing as the others are; left out of the names of what was made before there were they."""
+        return frozenset() if self.outlier else frozenset({"outlier", "outlier_tau", "outlier_mass"})
 
 
 class CrfConfig(Section):
@@ -107,6 +115,15 @@ class MasksConfig(Section):
     partial: PartialConfig = PartialConfig()
 
 
+def _rates(values: tuple[float, float, float]) -> tuple[float, float, float]:
+    if min(values) < 0 or abs(sum(values) - 1) > 1e-6:
+        raise ValueError("rates must be three shares that sum up to 1")
+    return values
+
+
+Rates = Annotated[tuple[float, float, float], AfterValidator(_rates)]
+
+
 class AugmentConfig(Section):
     """Random transforms of a training sample; image, masks, maps and fixations move on one sampling grid."""
 
@@ -117,6 +134,36 @@ class AugmentConfig(Section):
     brightness: float = Field(0.0, ge=0, lt=1)  # factor uniform in 1 +- value
     contrast: float = Field(0.0, ge=0, lt=1)
     saturation: float = Field(0.0, ge=0, lt=1)
+    rates: Rates | None = (
+        None  # SSL4MIS's: quarter turn and flip / rotation by up to 20 deg / nothing; ACDC: .5,.25,.25
+    )
+
+
+def check_labelled(value: object) -> object:
+    """Return ``data.labelled`` in its one spelling: a share, ``"3 patients"``, or a tuple of patient ids.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    forms = "give '3 patients', '10 %', a share as 0.1, or a list of patient ids"
+    if isinstance(value, list | tuple):
+        ids = tuple(str(patient) for patient in value)
+        if not ids or len(set(ids)) < len(ids):
+            raise ValueError("a list of labelled patients must name at least one, each once")
+        return ids
+    patients = re.fullmatch(r"(\d+)\s*patients?", str(value).strip())
+    if patients:
+        if int(patients[1]) == 0:
+            raise ValueError(f"at least one patient must be labelled; {forms}")
+        return f"{int(patients[1])} patient" + "s" * (int(patients[1]) > 1)
+    number = re.fullmatch(r"(\d+\.?\d*(?:e-?\d+)?|\.\d+)\s*(%?)", str(value).strip())
+    share = float(number[1]) / (100 if number[2] else 1) if number else 0.0
+    if not 0 < share <= 1:
+        raise ValueError(f"the labelled patients must be more than none and at most all; {forms}")
+    return share
+
+
+Labelled = Annotated[float | str | tuple[str, ...], BeforeValidator(check_labelled)]
 
 
 class DataConfig(Section):
@@ -125,8 +172,9 @@ class DataConfig(Section):
     path: Path | None = None  # the data set folder; ``--data``
     pseudo: Path | None = None  # the pseudo-mask folder; None: ``DS/pseudo``
     size: tuple[int, int] = (224, 224)  # (H, W) of the network input
-    normalise: Literal["auto", "imagenet", "zscore"] = "auto"  # auto: imagenet for RGB, z-score per image for grey
-    labelled: float = Field(1.0, gt=0, le=1)  # share of the training patients whose masks a method may see
+    normalise: Literal["auto", "imagenet", "zscore", "unit"] = "auto"  # auto: imagenet for RGB, z-score for grey
+    labelled: Labelled = 1.0  # training patients whose masks a method may see: 0.1, 10 %, 3 patients, [ids]
+    labelled_per_batch: int | None = Field(None, ge=1)  # the first cases of each batch are labelled, the rest are not
     cache: Path | None = None  # where decoded uint8 arrays are kept; None: ``DS/.cache``
     augment: AugmentConfig = AugmentConfig()
 
@@ -134,7 +182,7 @@ class DataConfig(Section):
 class NetworkConfig(Section):
     """The segmentation network, a choice apart from the method."""
 
-    name: Literal["basic_unet", "small_unet", "efficientnet_lite0"] = "basic_unet"
+    name: Literal["basic_unet", "small_unet", "dropout_unet", "efficientnet_lite0"] = "basic_unet"
     features: tuple[int, ...] | None = None  # channel widths; None: the published ones of the network
     pretrained: bool = True  # efficientnet_lite0 only
 
@@ -142,13 +190,15 @@ class NetworkConfig(Section):
 class TrainConfig(Section):
     """The one training loop. Defaults are GazeMedSeg's appendix recipe."""
 
+    init_from: Path | None = None  # a run of the same method to start from: its chosen checkpoint, with optimiser state
     iterations: int = Field(15_000, ge=1)
     batch_size: int = Field(8, ge=1)
     accumulate: int = Field(1, ge=1)  # micro-batches a step; effective batch = batch_size * accumulate
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: float = Field(1e-2, gt=0)
     lr_min: float = Field(1e-4, ge=0)
-    momentum: float = Field(0.99, ge=0, lt=1)  # Nesterov; sgd only
+    momentum: float = Field(0.99, ge=0, lt=1)  # sgd only
+    nesterov: bool = True  # sgd only; SSL4MIS and BCP do without
     weight_decay: float = Field(4e-4, ge=0)
     schedule: Literal["cosine", "poly", "one_cycle", "constant"] = "cosine"
     warmup: float = Field(0.0, ge=0, lt=1)  # share of the iterations; linear
@@ -170,7 +220,8 @@ class TrainConfig(Section):
 class EvaluateConfig(Section):
     """Rules of the evaluation, written into every result."""
 
-    resize: Literal["logit", "probability"] = "logit"  # what is upsampled to native size
+    resize: Literal["logit", "probability", "label"] = "logit"  # what is upsampled to native size; label: nearest pixel
+    by: Literal["case", "volume"] = "case"  # what a score, and the validation, is of; volume: slices taken together
     both_empty: float = Field(1.0, ge=0, le=1)  # Dice and IoU where truth and prediction are both empty
     hd_definition: Literal["pooled", "max"] = "pooled"  # headline HD95: medpy's, or MONAI's
     bootstrap: int = Field(10_000, ge=100)

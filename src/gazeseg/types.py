@@ -155,12 +155,14 @@ class Batch:
     Shapes: image (B, C, H, W) float, normalised; labelled (B,) bool; mask and weak (B, H, W) int64; pseudo (B, L, H, W)
     int64, one level a threshold; gaze_map (B, 1, H, W) in [0, 1]; track (B, N, 4) = x_px, y_px, onset_s, duration_s in
     pixels of the *transformed* image, zero-padded; track_length (B,); text (B, T, D), a zero row is padding;
-    text_length (B,), 0 = no text; text_fields (B, T) index of the description's field, 255 = none.
+    text_length (B,), 0 = no text; text_fields (B, T) index of the description's field, 255 = none. Where batches are
+    drawn in two streams, the first ``labelled_first`` cases are labelled and the others are not.
     """
 
     ids: tuple[str, ...]
     image: torch.Tensor
     labelled: torch.Tensor | None = None
+    labelled_first: int | None = None
     mask: torch.Tensor | None = None
     weak: torch.Tensor | None = None
     pseudo: torch.Tensor | None = None
@@ -176,7 +178,7 @@ class Batch:
         moved: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if value is not None and field.name != "ids":
+            if value is not None and field.name not in ("ids", "labelled_first"):
                 moved[field.name] = value.to(device, non_blocking=non_blocking)
         return dataclasses.replace(self, **moved)
 

@@ -35,7 +35,7 @@ def make_files(root: Path) -> tuple[DatasetInfo, list[Case]]:
         cases.append(
             Case(case_id, f"p{index}", "train", root / "pics" / name, None if index == 2 else mask, height, width)
         )
-    cases[0] = replace(cases[0], spacing_mm=(0.5, 0.25), volume_id="v", slice_index=7, split="test")
+    cases[0] = replace(cases[0], spacing_mm=(0.5, 0.25), volume_id="v", slice_index=7, split="test", spacing_z_mm=8)
     info = DatasetInfo(
         name="tiny",
         classes=("background", "thing"),

@@ -45,7 +45,7 @@ def write_gaze(file: Path, ids: list[str], size=(24, 32)) -> Path:
 
 
 def test_importers_are_found_by_scanning():
-    assert list(available()) == ["folder", "isic", "kvasir-seg", "nci-isbi"]
+    assert list(available()) == ["acdc", "camus", "folder", "isic", "kvasir-seg", "nci-isbi", "scr", "synapse"]
     assert get("kvasir-seg").run is kvasir_seg.run
     assert get("folder").summary
     with pytest.raises(ConfigError, match="no importer 'kvasir'; did you mean 'kvasir-seg'"):

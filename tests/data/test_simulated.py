@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gazeseg.config import CrfConfig, MasksConfig
+from gazeseg.data.pseudo import PseudoFolder
 from gazeseg.data.schema import Case
-from gazeseg.data.simulated import simulate_gaze
+from gazeseg.data.simulated import gaze_leak, simulate_gaze
 from gazeseg.errors import DataError
 from gazeseg.gaze.quality import centroid_offset, in_mask_share
 
@@ -52,3 +54,14 @@ def test_only_training_cases_with_a_mask_get_gaze(tmp_path):
     assert made.info.kind == "simulated"
     with pytest.raises(DataError, match="none has one"):
         simulate_gaze([held_out])
+
+
+def test_what_simulated_gaze_gives_away_is_read_from_the_scored_maps(tmp_path):
+    (tmp_path / "quality.csv").write_text(
+        "case_id,threshold,dice,precision,recall,gaze\n"
+        "a,0.5,0.6,1,1,x\na,0.2,0.8,1,1,x\nb,0.5,0.7,1,1,x\nb,0.2,0.6,1,1,x\nc,0.5,1,1,1,x\nc,0.2,1,1,1,x\n"
+    )
+    folder = PseudoFolder(tmp_path, MasksConfig(crf=CrfConfig(mode="off")))
+    assert gaze_leak(folder, {"a", "b"}) == "heatmap Dice with the truth 0.70 / 0.65 at 0.2 / 0.5"
+    assert gaze_leak(folder, set()) == ""
+    assert gaze_leak(PseudoFolder(tmp_path / "none", folder.config), {"a"}) == ""

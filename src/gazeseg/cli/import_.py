@@ -122,6 +122,81 @@ def isic(
     _done(dataset, out)
 
 
+@app.command(name="acdc")
+def acdc(*, root: Path, out: Path, splits: Path | None = None, simulate_gaze: bool = False, seed: int = 0) -> None:
+    """ACDC cardiac MR: the challenge's NIfTI folders, SSL4MIS's h5 files, or npz volumes.
+
+    Example: `gazeseg import acdc --root ACDC --out DS`
+
+    Slices of the volumes are written into the folder as PNG. Simulated gaze uses ground truth.
+
+    Args:
+        root: Folder of the data, searched through.
+        out: The data set folder to make.
+        splits: Folder with SSL4MIS's train.list, val.list, test.list and train_slices.list, if it is not the root.
+        simulate_gaze: Draw the gaze of the training slices from their masks.
+        seed: Decides the simulated gaze.
+    """
+    from gazeseg.data.importers import acdc as importer
+
+    _done(importer.run(out, root=root, splits=splits, simulate_gaze=simulate_gaze, seed=seed), out)
+
+
+@app.command(name="synapse")
+def synapse(*, root: Path, out: Path, simulate_gaze: bool = False, seed: int = 0) -> None:
+    """Synapse abdominal CT as TransUNet prepared it: npz slices for training, h5 volumes for test.
+
+    Example: `gazeseg import synapse --root Synapse --out DS`
+
+    Args:
+        root: Folder with `train_npz` and `test_vol_h5`, searched through.
+        out: The data set folder to make.
+        simulate_gaze: Draw the gaze of the training slices from their masks.
+        seed: Decides the simulated gaze.
+    """
+    from gazeseg.data.importers import synapse as importer
+
+    _done(importer.run(out, root=root, simulate_gaze=simulate_gaze, seed=seed), out)
+
+
+@app.command(name="camus")
+def camus(*, root: Path, out: Path, splits: Path | None = None, simulate_gaze: bool = False, seed: int = 0) -> None:
+    """CAMUS echocardiography: the NIfTI or the MetaImage release.
+
+    Example: `gazeseg import camus --root CAMUS --out DS`
+
+    Args:
+        root: Folder of the data, searched through.
+        out: The data set folder to make.
+        splits: Folder with subgroup_training.txt and so on, if it is not below the root.
+        simulate_gaze: Draw the gaze of the training images from their masks.
+        seed: Decides the simulated gaze.
+    """
+    from gazeseg.data.importers import camus as importer
+
+    _done(importer.run(out, root=root, splits=splits, simulate_gaze=simulate_gaze, seed=seed), out)
+
+
+@app.command(name="scr")
+def scr(*, root: Path, out: Path, merge_sides: bool = True, simulate_gaze: bool = False, seed: int = 0) -> None:
+    """SCR chest radiographs: JSRT images, raw or PNG, with the masks of lungs, heart and clavicles.
+
+    Example: `gazeseg import scr --root SCR --out DS`
+
+    Where structures overlap, clavicles lie over the heart and the heart over the lungs.
+
+    Args:
+        root: Folder of images and masks, searched through.
+        out: The data set folder to make.
+        merge_sides: Make left and right one class.
+        simulate_gaze: Draw the gaze of the training images from their masks.
+        seed: Decides the simulated gaze.
+    """
+    from gazeseg.data.importers import scr as importer
+
+    _done(importer.run(out, root=root, merge_sides=merge_sides, simulate_gaze=simulate_gaze, seed=seed), out)
+
+
 @app.command(name="folder")
 def folder(
     *,

@@ -279,7 +279,8 @@ def _map_reader(folder: PseudoFolder, kind: str) -> Callable[[str], Float32Array
 def _map_key(
     folder: PseudoFolder, cases: Sequence[Case], field: str, kind: str, size: tuple[int, int], extra: Any = None
 ) -> str:
-    made_by = [folder.config.maps.model_dump(mode="json")]
+    maps = folder.config.maps
+    made_by = [maps.model_dump(mode="json", exclude=set(maps.inactive))]
     if kind == "crf":
         made_by.append(folder.config.crf.model_dump(mode="json"))
     if changes_maps(folder.config.gaze):  # without a control nothing is added, so that older caches stay good

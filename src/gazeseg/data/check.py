@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, Final, get_args
 
 import numpy as np
 
 from gazeseg.data.dataset import Dataset
+from gazeseg.data.labelled import labelled_patients
 from gazeseg.data.schema import SIMULATED
 from gazeseg.data.split import check_splits, shared_images
 from gazeseg.gaze.quality import control_shares, frame_verdict, gaze_quality, summarise
-from gazeseg.types import IGNORE
+from gazeseg.types import IGNORE, Split
+
+SUBSETS: Final = (5, 10, 20, 30, 40, 50, 100)  # % of the patients
 
 
 def check_dataset(dataset: Dataset) -> dict[str, Any]:
@@ -30,6 +33,9 @@ def check_dataset(dataset: Dataset) -> dict[str, Any]:
         "patients": len({case.patient_id for case in dataset.cases}),
         "splits": dict(Counter(case.split for case in dataset.cases)),
         "split_note": dataset.info.split_note,
+        "volumes": len({case.volume_id for case in dataset.cases if case.volume_id}),
+        "with_spacing": sum(case.spacing_mm is not None for case in dataset.cases),
+        "labelled_subsets": _labelled_subsets(dataset),
         "height_px": {"min": min(heights), "median": float(np.median(heights)), "max": max(heights)},
         "width_px": {"min": min(widths), "median": float(np.median(widths)), "max": max(widths)},
         "masks": sum(case.mask is not None for case in dataset.cases),
@@ -59,17 +65,39 @@ def check_dataset(dataset: Dataset) -> dict[str, Any]:
     return result
 
 
+def _labelled_subsets(dataset: Dataset) -> list[dict[str, int]]:
+    """Return patients and cases of the published labelled subsets, empty where the data set has no order of its own."""
+    order, cases = dataset.info.labelled_order, dataset.split("train")
+    if not order:
+        return []
+    subsets = []
+    for percent in SUBSETS:
+        chosen = labelled_patients(cases, percent / 100, order)
+        count = sum(case.patient_id in chosen for case in cases)
+        subsets.append({"percent": percent, "patients": len(chosen), "cases": count})
+    return subsets
+
+
 def describe(result: dict[str, Any]) -> str:
     """Tell the findings of :func:`check_dataset` to a person."""
-    splits = ", ".join(f"{count} {name}" for name, count in sorted(result["splits"].items()))
+    splits = ", ".join(f"{result['splits'][name]} {name}" for name in get_args(Split) if name in result["splits"])
+    volumes = f" in {result['volumes']} volumes" if result["volumes"] else ""
     height, width = result["height_px"], result["width_px"]
     lines = [
-        f"{result['dataset']}: {result['cases']} cases of {result['patients']} patients ({splits}), "
+        f"{result['dataset']}: {result['cases']} cases{volumes} of {result['patients']} patients ({splits}), "
         f"{result['masks']} with mask, {result['cases_with_gaze']} with {result['gaze_kind']} gaze",
         f"split: {result['split_note']}" if result["split_note"] else "split: no case or patient stands in two splits",
         f"size: {height['min']}..{height['max']} x {width['min']}..{width['max']} px (H x W), "
         f"median {height['median']:g} x {width['median']:g}",
     ]
+    if result["with_spacing"] < result["cases"]:
+        lacking = "no case has" if not result["with_spacing"] else f"only {result['with_spacing']} cases have"
+        lines.append(f"spacing: {lacking} a pixel spacing, so distances are in pixels, not in mm")
+    if result["labelled_subsets"]:
+        cuts = "; ".join(
+            "{percent} % = {patients} patients, {cases} cases".format_map(s) for s in result["labelled_subsets"]
+        )
+        lines.append(f"labelled subsets, in the published order of patients: {cuts}")
     if result["gaze_kind"] == "simulated":
         lines.append(SIMULATED)
     for twins in result["shared_images"]:

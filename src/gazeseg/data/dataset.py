@@ -4,7 +4,7 @@
 
     DS/dataset.yaml        DatasetInfo: names, classes, where images and masks lie, what the gaze is
     DS/cases.csv           one row a case: case_id,patient_id,split,image,mask,height,width,
-                           spacing_y_mm,spacing_x_mm,volume_id,slice_index
+                           spacing_y_mm,spacing_x_mm,volume_id,slice_index,spacing_z_mm
     DS/gaze/fixations.csv  case_id,reader_id,x_px,y_px,onset_ms,duration_ms in image pixels
     DS/images, DS/masks    only where the data set was made with a copy, or images had to be converted
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import math
 import os
 import secrets
 import shutil
@@ -141,6 +142,7 @@ def _row(case: Case, roots: Roots) -> dict[str, object]:
         "spacing_x_mm": spacing_x,
         "volume_id": case.volume_id,
         "slice_index": case.slice_index,
+        "spacing_z_mm": "" if case.spacing_z_mm is None else case.spacing_z_mm,
     }
 
 
@@ -194,10 +196,12 @@ def _parse(row: Mapping[str, str | None], where: str, images: Path | None, masks
         height, width = int(cells["height"]), int(cells["width"])
         slice_index = int(cells["slice_index"] or 0)
         spacing = (float(cells["spacing_y_mm"]), float(cells["spacing_x_mm"])) if cells["spacing_y_mm"] else None
+        between = float(cells["spacing_z_mm"]) if cells["spacing_z_mm"] else None
     except ValueError as error:
         raise DataError(f"{where}: not a number ({error}); give height, width and spacing as numbers") from None
-    if min(height, width) <= 0 or (spacing is not None and not min(spacing) > 0):
-        raise DataError(f"{where}: height, width and spacing must be positive, got {height}, {width}, {spacing}")
+    steps = (*(spacing or ()), *(() if between is None else (between,)))
+    if min(height, width) <= 0 or not all(0 < step < math.inf for step in steps):
+        raise DataError(f"{where}: height, width and spacing must be positive, got {height}, {width}, {list(steps)}")
     return Case(
         case_id=cells["case_id"],
         patient_id=cells["patient_id"] or cells["case_id"],
@@ -209,4 +213,5 @@ def _parse(row: Mapping[str, str | None], where: str, images: Path | None, masks
         spacing_mm=spacing,
         volume_id=cells["volume_id"],
         slice_index=slice_index,
+        spacing_z_mm=between,
     )

@@ -19,9 +19,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gazeseg.config import DataConfig, PartialConfig, PseudoConfig
+from gazeseg.config import DataConfig, Labelled, PartialConfig, PseudoConfig
 from gazeseg.console import warn
 from gazeseg.data.cache import Store
+from gazeseg.data.labelled import labelled_patients
+from gazeseg.data.streams import Rows, case_streams
 from gazeseg.data.text import CaseTexts
 from gazeseg.data.transforms import (
     Normalise,
@@ -42,12 +44,9 @@ from gazeseg.types import IGNORE, Batch, Fixations, FloatArray, UInt8Array
 
 TEXT: Final = frozenset({"text", "text_length", "text_fields"})
 KNOWN_NEEDS: Final = TEXT | {"labelled", "mask", "weak", "pseudo", "gaze_map", "track", "track_length"}
-LABELLED_SEED: Final = 0  # not the run's: every seed and method sees the masks of the same patients
-ORDER, TRANSFORM = 0, 1  # streams of random numbers below one seed
+TRANSFORM: Final = 1  # stream of random numbers below one seed; see also gazeseg.data.streams.ORDER
 RESIDENT_SHARE: Final = 0.5  # of the free device memory; the rest is for the network
 TIE: Final = 1e-3  # of 255: keeps a map that equals a threshold on its side of it, whatever the interpolation rounds
-
-Rows = npt.NDArray[np.int64]
 
 
 def store_fields(needs: Iterable[str], pseudo: PseudoConfig) -> frozenset[str]:
@@ -77,7 +76,8 @@ class TrainLoader:
     """Random, augmented batches.
 
     Cases come as one endless stream of permutations, cut into batches: every case once an epoch, no tail dropped, and a
-    batch larger than the data set simply spans several epochs.
+    batch larger than the data set simply spans several epochs. With ``data.labelled_per_batch`` there are two such
+    streams: the first cases of each batch come from the labelled ones, the rest from the others.
 
     A case without gaze on its image contributes nothing: ``pseudo`` and ``weak`` are 255, ``gaze_map`` is 0 and
     ``track_length`` 0. Fixations off the image are left out of ``track``, as the heatmap leaves them out. The part of a
@@ -102,7 +102,7 @@ class TrainLoader:
 
         Args:
             store: Decoded arrays with the fields that :func:`store_fields` names.
-            data: Augmentation, normalisation, and the share of patients whose masks may be seen.
+            data: Augmentation, normalisation, and the patients whose masks may be seen.
             pseudo: How soft maps become levels; ``thresholds`` must be filled in if ``pseudo`` is needed.
             partial: How the heatmap becomes the ternary target ``weak``.
             needs: Fields of the batch beyond ids, image and labelled.
@@ -113,7 +113,8 @@ class TrainLoader:
             text: Token embeddings of the store's cases, in its order, where ``text`` is needed.
 
         Raises:
-            ConfigError: if a need cannot be met or the normalisation does not fit the images.
+            ConfigError: if a need cannot be met, the normalisation does not fit the images, or there are no cases for
+                one of the two streams.
         """
         self.needs = frozenset(needs)
         self.fields = store_fields(self.needs, pseudo)
@@ -138,17 +139,19 @@ class TrainLoader:
         self._labelled = labelled_rows(store, data.labelled)
         if "mask" in self.needs:
             self._labelled &= np.array([case.mask is not None for case in store.cases])
+        if data.labelled_per_batch is not None and "mask" not in self.needs:
+            raise ConfigError("data.labelled_per_batch is for methods that learn from masks; leave it out")
+        self._streams = case_streams(self._labelled, batch_size, data.labelled_per_batch, seed)
         self._gazed = np.array([bool(fixations.on_image.any()) for fixations in store.fixations])
         looks = store.fixations if store.tracks is None else store.tracks
         self._tracks = [_network_track(f, store.size) for f in looks] if self._wants_track else []
         self._text = text if self.needs & TEXT else None
-        self._orders: dict[int, Rows] = {}
         self._host: dict[str, UInt8Array] = {name: getattr(store, name) for name in ("image", *sorted(self.fields))}
         self._resident = self._upload() if resident and self.device.type == "cuda" else None
 
     def batch(self, step: int) -> Batch:
         """Return the batch of one step, from 0; the same for the same seed and step, whatever was asked before."""
-        rows = self._rows(step)
+        rows = np.concatenate([stream.cut(step) for stream in self._streams])
         rng = np.random.default_rng([self.seed, TRANSFORM, step])
         params = sample_transforms(self.data.augment, len(rows), rng)
         pixels, inside = self._transformed(self._gather(rows), params)
@@ -175,6 +178,7 @@ class TrainLoader:
             ids=tuple(self._ids[rows]),
             image=pixels["image"],
             labelled=send(labelled, self.device),
+            labelled_first=self.data.labelled_per_batch,
             mask=mask,
             weak=weak,
             pseudo=pseudo,
@@ -194,24 +198,6 @@ class TrainLoader:
     @property
     def _wants_track(self) -> bool:
         return bool(self.needs & {"track", "track_length"})
-
-    def _rows(self, step: int) -> Rows:
-        """Cut step's share out of the stream of permutations."""
-        count = len(self.store)
-        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs, places = np.divmod(positions, count)
-        rows = np.empty(self.batch_size, dtype=np.int64)
-        for epoch in np.unique(epochs).tolist():
-            chosen = epochs == epoch
-            rows[chosen] = self._order(epoch)[places[chosen]]
-        return rows
-
-    def _order(self, epoch: int) -> Rows:
-        if epoch not in self._orders:
-            if len(self._orders) > 1:
-                self._orders.clear()  # only a memory of what can be drawn again
-            self._orders[epoch] = np.random.default_rng([self.seed, ORDER, epoch]).permutation(len(self.store))
-        return self._orders[epoch]
 
     def _upload(self) -> dict[str, Tensor] | None:
         needed = sum(array.nbytes for array in self._host.values())
@@ -312,14 +298,9 @@ def batches(
         )
 
 
-def labelled_rows(store: Store, share: float) -> npt.NDArray[np.bool_]:
-    """Return (N,) True for the cases of a fixed ``share`` of the patients, at least one patient.
-
-    Whole patients in one fixed random order, so that a smaller share lies within a larger one.
-    """
-    patients = sorted({case.patient_id for case in store.cases})
-    order = np.random.default_rng(LABELLED_SEED).permutation(len(patients))
-    chosen = {patients[i] for i in order[: max(1, round(share * len(patients)))]}
+def labelled_rows(store: Store, labelled: Labelled) -> npt.NDArray[np.bool_]:
+    """Return (N,) True for the cases of labelled patients, see :func:`gazeseg.data.labelled.labelled_patients`."""
+    chosen = labelled_patients(store.cases, labelled)
     return np.array([case.patient_id in chosen for case in store.cases])
 
 

@@ -267,7 +267,9 @@ def make_masks(dataset: Dataset, out: Path, config: MasksConfig, *, jobs: int | 
     kinds = ["heatmap", "levels", "ternary"] + ([] if config.crf.mode == "off" else ["crf"])
     for kind in kinds:
         (out / kind).mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256(config.model_dump_json(exclude={"gaze"}).encode()).hexdigest()  # gaze: by its fixations
+    digest = hashlib.sha256(
+        config.model_dump_json(exclude={"gaze": True, "maps": set(config.maps.inactive)}).encode()
+    ).hexdigest()  # gaze: by its fixations
     keys = {case.case_id: _key(dataset, case, digest) for case in cases}
     index = {row["case_id"]: row["key"] for row in _read_rows(out / "index.csv")}
     scored: dict[str, list[dict[str, Any]]] = {}

@@ -28,6 +28,7 @@ COLUMNS: Final = (
     "spacing_x_mm",
     "volume_id",
     "slice_index",
+    "spacing_z_mm",
 )
 
 
@@ -45,6 +46,7 @@ class Case:
     spacing_mm: tuple[float, float] | None = None  # (y, x)
     volume_id: str = ""  # slices of one volume share it
     slice_index: int = 0  # from 0, along the volume
+    spacing_z_mm: float | None = None  # from slice to slice of the volume
 
     @property
     def size(self) -> tuple[int, int]:
@@ -85,6 +87,7 @@ class DatasetInfo(Section):
     roots: Roots
     gaze: GazeInfo = GazeInfo()
     split_note: str = ""  # which published split this is, or how it was drawn
+    labelled_order: tuple[str, ...] = ()  # patients in the published order of labelled subsets; the first are labelled
     supervision: dict[str, Any] = Field(default_factory=dict)  # keys of MasksConfig that suit this data set
     citation: str = ""
 

@@ -25,7 +25,7 @@ from gazeseg.config import AugmentConfig
 from gazeseg.errors import ConfigError
 from gazeseg.types import IGNORE, FloatArray
 
-Normalise = Literal["auto", "imagenet", "zscore"]
+Normalise = Literal["auto", "imagenet", "zscore", "unit"]
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)  # RGB in 0..1: the statistics that pretrained encoders expect
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
@@ -81,6 +81,8 @@ def sample_transforms(config: AugmentConfig, batch_size: int, rng: np.random.Gen
     """
     uniform = rng.random((7, batch_size))
     symmetric = 2 * uniform - 1
+    if config.rates is not None:
+        return _published_turns(config.rates, uniform, rng)
     return TransformParams(
         flip_x=uniform[0] < config.flip_horizontal,
         flip_y=uniform[1] < config.flip_vertical,
@@ -92,7 +94,28 @@ def sample_transforms(config: AugmentConfig, batch_size: int, rng: np.random.Gen
     )
 
 
-def resolve_normalise(kind: Normalise, channels: int) -> Literal["imagenet", "zscore"]:
+def _published_turns(
+    rates: tuple[float, float, float], uniform: FloatArray, rng: np.random.Generator
+) -> TransformParams:
+    """Draw SSL4MIS's transforms: 0 to 3 quarter turns and a flip, or a rotation by -20 .. 19 degrees, or nothing."""
+    count = uniform.shape[1]
+    turned = uniform[0] < rates[0]
+    tilted = ~turned & (uniform[0] < rates[0] + rates[1])
+    axis, quarters = rng.integers(0, 2, count), rng.integers(0, 4, count)
+    angle_deg = np.where(turned, 90.0 * quarters, np.where(tilted, rng.integers(-20, 20, count), 0))
+    still = np.ones(count)
+    return TransformParams(
+        flip_x=turned & (axis == 1),
+        flip_y=turned & (axis == 0),
+        angle_rad=np.deg2rad(angle_deg),
+        zoom=still,
+        brightness=still,
+        contrast=still,
+        saturation=still,
+    )
+
+
+def resolve_normalise(kind: Normalise, channels: int) -> Literal["imagenet", "zscore", "unit"]:
     """Return what ``auto`` stands for: imagenet for three channels, zscore for one (GazeMedSeg's choice).
 
     Raises:
@@ -117,6 +140,8 @@ def standardise(image: Tensor, kind: Normalise) -> Tensor:
             # plain numbers, no constant tensors: nothing to copy to a device
             image[:, channel].mul_(1 / (255 * std)).sub_(mean / std)
         return image
+    if kind == "unit":
+        return image.mul_(1 / 255)
     image.sub_(image.mean(dim=(1, 2, 3), keepdim=True))
     # the norm of the centred image: several times faster than torch.std on a CPU
     std = torch.linalg.vector_norm(image, dim=(1, 2, 3), keepdim=True) / math.sqrt(image[0].numel())
@@ -130,7 +155,8 @@ def normalise(image: Tensor, kind: Normalise = "auto") -> Tensor:
         image: uint8 (B, H, W, C).
         kind: ``imagenet``: (v / 255 - mean) / std per channel with the ImageNet statistics. ``zscore``: zero mean and
             unit (population) variance per image, over all its pixels and channels; a constant image becomes zeros.
-            ``auto``: imagenet for C = 3, else zscore.
+            ``unit``: v / 255, for volumes that were stretched to the whole range. ``auto``: imagenet for C = 3, else
+            zscore.
 
     Returns:
         float32 (B, C, H, W), contiguous.
