@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -100,6 +101,14 @@ class Method(nn.Module):
 
     def after_step(self, step: int) -> None:
         """Run after each optimiser step, e.g. for an EMA teacher; nothing by default."""
+
+    def start_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Begin with the weights of another run of this method and network, its ``state_dict``.
+
+        Raises:
+            RuntimeError: if they do not fit.
+        """
+        self.load_state_dict(weights)
 
     def predict(self, images: Tensor) -> Tensor:
         """Map images (B, C, H, W) to probabilities (B, K, H, W) that sum to 1 over the K classes."""

@@ -23,7 +23,7 @@ from gazeseg.types import IGNORE, Batch
 
 NETWORK = NetworkConfig(name="small_unet", features=(4, 8, 8))  # the contract is about the method, not the network
 LEVELS = 2
-FIELDS = frozenset(field.name for field in dataclasses.fields(Batch)) - {"ids", "image"}
+FIELDS = frozenset(field.name for field in dataclasses.fields(Batch)) - {"ids", "image", "labelled_first"}
 
 
 class ContractError(AssertionError):
@@ -78,7 +78,7 @@ def make_batch(
         return labels.masked_fill(torch.rand(shape, generator=random) < 0.1, IGNORE)
 
     makers: dict[str, Callable[[], Tensor]] = {
-        "labelled": lambda: torch.ones(batch_size, dtype=torch.bool),
+        "labelled": lambda: torch.arange(batch_size) < (batch_size + 1) // 2,
         "mask": lambda: torch.randint(0, num_classes, (batch_size, *size), generator=random),
         "weak": lambda: classes(batch_size, *size),
         "pseudo": lambda: classes(batch_size, levels, *size),
@@ -91,7 +91,8 @@ def make_batch(
     }
     image = torch.randn(batch_size, in_channels, *size, generator=random).contiguous(memory_format=torch.channels_last)
     ids = tuple(f"case {index}" for index in range(batch_size))
-    return Batch(ids, image, **{name: makers[name]() for name in sorted(needs)})
+    fields: dict[str, Any] = {name: makers[name]() for name in sorted(needs)}
+    return Batch(ids, image, **fields)
 
 
 def _require(condition: bool, rule: str) -> None:

@@ -106,6 +106,11 @@ class GazeMedSeg(Method):
         if levels < 1:
             raise ConfigError(f"gazemedseg needs at least one level, got {levels}; set pseudo.thresholds")
         first = build_network(network, in_channels=in_channels, num_classes=num_classes, seed=seed)
+        if config.consistency == "prop" and first.head.kernel_size != (1, 1):
+            raise ConfigError(
+                f"gazemedseg propagates logits, which needs a pointwise classifier, and that of {first.name} is not; "
+                "choose another network.name or set method.consistency to pure"
+            )
         others = [
             copy.deepcopy(first)
             if config.init == "deepcopy"

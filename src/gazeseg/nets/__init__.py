@@ -7,6 +7,7 @@ import torch
 from gazeseg.config import NetworkConfig
 from gazeseg.nets.base import SegmentationNet
 from gazeseg.nets.basic_unet import basic_unet
+from gazeseg.nets.dropout_unet import dropout_unet
 from gazeseg.nets.efficientnet import efficientnet_lite0
 from gazeseg.nets.small_unet import small_unet
 
@@ -37,5 +38,5 @@ def build_network(config: NetworkConfig, *, in_channels: int, num_classes: int, 
                 widths=config.features,
                 pretrained=config.pretrained,
             )
-        build = {"basic_unet": basic_unet, "small_unet": small_unet}[config.name]
+        build = {"basic_unet": basic_unet, "small_unet": small_unet, "dropout_unet": dropout_unet}[config.name]
         return build(in_channels=in_channels, num_classes=num_classes, widths=config.features)

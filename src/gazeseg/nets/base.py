@@ -38,21 +38,24 @@ class UNetBody(nn.Module):
 
 
 class SegmentationNet(nn.Module):
-    """A body that keeps the resolution, and a pointwise classifier.
+    """A body that keeps the resolution, and a classifier, pointwise in most.
 
     Args:
         name: Name of the network, for messages.
         body: Maps images (B, C, H, W) to features (B, F, H, W).
         num_classes: Classes including background; two classes share one foreground logit.
         min_side: Smallest image side in pixels that the body can take.
+        classifier: Side of the classifier's kernel; where it is not 1, methods that propagate logits refuse it.
     """
 
-    def __init__(self, name: str, body: UNetBody, *, num_classes: int, min_side: int) -> None:
+    def __init__(self, name: str, body: UNetBody, *, num_classes: int, min_side: int, classifier: int = 1) -> None:
         super().__init__()
         self.name = name
         self.min_side = min_side
         self.body = body
-        self.head = nn.Conv2d(body.decoder_widths[-1], 1 if num_classes == 2 else num_classes, kernel_size=1)
+        self.head = nn.Conv2d(
+            body.decoder_widths[-1], 1 if num_classes == 2 else num_classes, classifier, padding="same"
+        )
 
     @property
     def encoder_widths(self) -> tuple[int, ...]:
