@@ -186,7 +186,7 @@ def test_the_report_marks_controls_and_lets_the_true_gaze_lead(runs, tmp_path):
         assert f"control: gaze {control}<" in page
     assert "Learned from simulated gaze (uses ground truth);" in page
     alone = write_report([runs["order"]], tmp_path / "alone.html").read_text(encoding="utf-8")
-    assert "Learned from simulated gaze (uses ground truth), shuffled order;" in alone
+    assert "Learned from simulated gaze (uses ground truth), gaze shuffled order;" in alone
 
 
 @pytest.mark.parametrize("gaze", [{}, {"control": "shuffled_order", "seed": 1}, {"control": "webcam"}])

@@ -21,7 +21,7 @@ def build_optimizer(parameters: Iterable[nn.Parameter], config: TrainConfig, *, 
 
     Args:
         parameters: All parameters of the method; those without ``requires_grad`` are left out.
-        config: The ``train`` section: optimizer, lr, momentum (Nesterov SGD only), weight_decay.
+        config: The ``train`` section: optimizer, lr, momentum and nesterov (SGD only), weight_decay.
         fused: Update all parameters in one kernel; for CUDA.
 
     Raises:
@@ -36,7 +36,7 @@ def build_optimizer(parameters: Iterable[nn.Parameter], config: TrainConfig, *, 
             lr=config.lr,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
-            nesterov=config.momentum > 0,  # PyTorch refuses Nesterov without momentum
+            nesterov=config.nesterov and config.momentum > 0,  # PyTorch refuses Nesterov without momentum
             fused=fused,
         )
     optimizer = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW

@@ -14,6 +14,7 @@ from gazeseg.config import GazeConfig, PartialConfig, PseudoConfig, RunConfig, b
 from gazeseg.console import warn
 from gazeseg.data.controls import behind_maps, controlled
 from gazeseg.data.dataset import Case, Dataset
+from gazeseg.data.labelled import labelled_patients
 from gazeseg.data.pseudo import DEFAULT_THRESHOLDS, PseudoFolder, masks_command, pseudo_path
 from gazeseg.data.split import group_split
 from gazeseg.data.text import CaseTexts, load_text
@@ -21,6 +22,7 @@ from gazeseg.errors import ConfigError, DataError
 from gazeseg.gaze.control import changes_maps
 from gazeseg.methods import create, find
 from gazeseg.methods.base import Method
+from gazeseg.train.start import find_start
 from gazeseg.train.trainer import resolve_device
 
 MAPS = frozenset({"pseudo", "weak", "gaze_map"})  # needs that are made from the pseudo-mask folder
@@ -41,6 +43,7 @@ class Plan:
     validation: tuple[Case, ...]  # empty with select: last
     device: torch.device
     text: CaseTexts | None  # of ``cases``; None where the method learns from none
+    labelled: tuple[str, ...] | None  # patients whose masks the method may see; None where it looks at no mask
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -75,9 +78,11 @@ def make_plan(config: RunConfig) -> Plan:
     dataset = Dataset.load(_absolute(config.data.path))
     name = config.method.get("name")
     needs = find(name).needs if isinstance(name, str) else frozenset()  # create() complains about no name
+    config = _two_streams(config, needs)
     train_cases, validation = _splits(dataset, config)
     _check_control(config.gaze, needs, str(name))
-    cases, left_out = _teachers(dataset, train_cases, needs, str(name), config.gaze)
+    labelled = _labelled(dataset, train_cases, config) if "mask" in needs else None
+    cases, left_out = _teachers(dataset, train_cases, needs, str(name), config.gaze, labelled or ())
     config = _resolve_targets(config, dataset, needs)
     method = create(
         config.method,
@@ -88,16 +93,18 @@ def make_plan(config: RunConfig) -> Plan:
         seed=config.train.seed,
     )
     text = _texts(config, dataset, cases, method)
+    start = config.train.init_from and find_start(_absolute(config.train.init_from), method, config)
     given = {key: getattr(config.data, key) for key in ("path", "pseudo", "cache")}
     paths = {key: _absolute(path) for key, path in given.items() if path is not None}
     config = config.model_copy(
         update={
             "method": {"name": name, **method.config.model_dump(mode="json")},
             "data": config.data.model_copy(update=paths),
+            "train": config.train.model_copy(update={"init_from": start}),
             "text": config.text.model_copy(update={"path": config.text.path and _absolute(config.text.path)}),
         }
     )
-    return Plan(config, dataset, method, cases, left_out, validation, device, text)
+    return Plan(config, dataset, method, cases, left_out, validation, device, text, labelled)
 
 
 def _splits(dataset: Dataset, config: RunConfig) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
@@ -119,6 +126,36 @@ def _splits(dataset: Dataset, config: RunConfig) -> tuple[tuple[Case, ...], tupl
     return cases, validation
 
 
+def _two_streams(config: RunConfig, needs: frozenset[str]) -> RunConfig:
+    """Make half of each batch labelled, where a method compares labelled with unlabelled cases and nothing is said."""
+    if "labelled" not in needs or config.data.labelled_per_batch is not None:
+        return config
+    half = {"labelled_per_batch": max(1, config.train.batch_size // 2)}
+    return config.model_copy(update={"data": config.data.model_copy(update=half)})
+
+
+def _labelled(dataset: Dataset, cases: Sequence[Case], config: RunConfig) -> tuple[str, ...]:
+    """Return the patients whose masks may be seen, those of them that have a mask, sorted."""
+    masked = {case.patient_id for case in cases if case.mask is not None}
+    if not masked:
+        raise DataError(
+            f"{dataset.root}: method '{config.method.get('name')}' learns from masks and no training case has one; "
+            "import with --masks DIR"
+        )
+    chosen = labelled_patients(cases, config.data.labelled, dataset.info.labelled_order)
+    bare = sorted(chosen - masked)
+    if bare and (len(bare) == len(chosen) or isinstance(config.data.labelled, tuple)):
+        raise DataError(
+            f"{dataset.root}: labelled patient '{bare[0]}' has no case with a mask; import with masks, or label "
+            "another patient with --data.labelled"
+        )
+    volumes = {case.volume_id for case in cases if case.volume_id and case.patient_id in chosen}
+    empty = sorted(volumes - {case.volume_id for case in cases if case.mask is not None})
+    if empty:
+        warn(f"{len(empty)} volumes of labelled patients have no labelled slice, e.g. '{empty[0]}'")
+    return tuple(sorted(chosen & masked))
+
+
 def _check_control(gaze: GazeConfig, needs: frozenset[str], method: str) -> None:
     """Refuse a control that changes nothing of what the method looks at: its run would be a plain one in disguise."""
     if gaze.control == "none" or (needs & TRACK) or (needs & MAPS and changes_maps(gaze)):
@@ -130,7 +167,12 @@ def _check_control(gaze: GazeConfig, needs: frozenset[str], method: str) -> None
 
 
 def _teachers(
-    dataset: Dataset, cases: Sequence[Case], needs: frozenset[str], method: str, gaze: GazeConfig
+    dataset: Dataset,
+    cases: Sequence[Case],
+    needs: frozenset[str],
+    method: str,
+    gaze: GazeConfig,
+    labelled: Sequence[str],
 ) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
     """Part the training cases into those that the method can learn from and those without the gaze or mask it needs."""
     seen = [behind_maps(dataset, gaze).fixations] if needs & MAPS else []
@@ -141,13 +183,9 @@ def _teachers(
 
     def teaches(case: Case) -> bool:
         gazed = has_gaze(case)
-        masked = "mask" in needs and case.mask is not None
+        masked = "mask" in needs and case.mask is not None and case.patient_id in labelled
         return gazed or masked or not needs & (GAZE | {"mask"}) or "labelled" in needs  # semi-supervised: all teach
 
-    if "mask" in needs and all(case.mask is None for case in cases):
-        raise DataError(
-            f"{dataset.root}: method '{method}' learns from masks and no training case has one; import with --masks DIR"
-        )
     if needs & GAZE and not any(has_gaze(case) for case in cases):
         raise DataError(
             f"{dataset.root}: method '{method}' learns from gaze and no training image has a fixation on it; "
@@ -156,7 +194,7 @@ def _teachers(
     kept = tuple(case for case in cases if teaches(case))
     left_out = tuple(case for case in cases if not teaches(case))
     if left_out:
-        lacking = "gaze on them" if needs & GAZE else "mask"
+        lacking = "gaze on them" if needs & GAZE else "mask to learn from"
         some = ", ".join(case.case_id for case in left_out[:5]) + (", ..." if len(left_out) > 5 else "")
         warn(f"{len(left_out)} of {len(cases)} training images have no {lacking} and contribute nothing: {some}")
     return kept, left_out

@@ -25,7 +25,9 @@ from gazeseg.console import say
 from gazeseg.data.cache import open_store
 from gazeseg.data.dataset import Case
 from gazeseg.data.loader import TrainLoader, store_fields
+from gazeseg.data.pseudo import PseudoFolder
 from gazeseg.data.schema import SIMULATED
+from gazeseg.data.simulated import gaze_leak
 from gazeseg.data.split import split_checksum
 from gazeseg.errors import ConfigError, DataError
 from gazeseg.gaze.control import control_label
@@ -33,6 +35,7 @@ from gazeseg.train import checkpoint
 from gazeseg.train.annotation import measure
 from gazeseg.train.plan import GAZE, Plan, make_plan
 from gazeseg.train.runfolder import RunFolder, Task, replace_file
+from gazeseg.train.start import start_from
 from gazeseg.train.trainer import fit
 from gazeseg.train.validation import mean_dice
 
@@ -42,6 +45,7 @@ MAY_CHANGE = frozenset(
         "data.pseudo",
         "data.cache",
         "text.path",
+        "train.init_from",  # it was read when the run began
         "train.device",
         "train.threads",
         "train.resident",
@@ -83,14 +87,26 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> RunFolder:
     loader, validate = _open(plan)
     parameters = sum(parameter.numel() for parameter in plan.method.parameters() if parameter.requires_grad)
     about = [f"{len(plan.cases)} cases"]
+    if plan.labelled is not None and config.data.labelled != 1:
+        about.append(f"{loader.masks_seen} of them labelled ({len(plan.labelled)} patients)")
     if plan.method.needs & GAZE and plan.dataset.info.gaze.kind == "simulated":
         about.append(SIMULATED)
+        if leak := _leak(plan):
+            about.append(leak)
     if label := control_label(plan.config.gaze):
         about.append(f"gaze {label}")
     say(f"training {plan.method.name} on {plan.dataset.info.name}: {', '.join(about)}, {parameters:,} parameters")
     with _started(folder, keep=begun):
         _describe(folder, plan, parameters, masks=loader.masks_seen)
-        fit(plan.method, loader, config=plan.config.train, folder=folder, validate=validate, resume=resume)
+        fit(
+            plan.method,
+            loader,
+            config=plan.config.train,
+            folder=folder,
+            validate=validate,
+            resume=resume,
+            momentum=start_from(plan.method, plan.config.train.init_from) if not begun else None,
+        )
     return folder
 
 
@@ -126,7 +142,7 @@ def _open(plan: Plan) -> tuple[TrainLoader, Callable[[], float] | None]:
     )
     loader = TrainLoader(
         store,
-        data=config.data,
+        data=config.data if plan.labelled is None else config.data.model_copy(update={"labelled": plan.labelled}),
         pseudo=config.pseudo,
         partial=config.partial,
         needs=needs,
@@ -229,6 +245,7 @@ def _describe(folder: RunFolder, plan: Plan, parameters: int, *, masks: int) -> 
         "gaze_control": control_label(plan.config.gaze) or None,
         "train": _split_entry(plan.cases),
         "left_out": [case.case_id for case in plan.left_out],
+        "labelled_patients": plan.labelled,
         "validation": _split_entry(plan.validation) if plan.validation else None,
         "text": plan.text.store.summary() if plan.text else None,
         "method": {"name": plan.method.name, "status": plan.method.reference.status},
@@ -243,6 +260,7 @@ def _describe(folder: RunFolder, plan: Plan, parameters: int, *, masks: int) -> 
             thresholds=plan.thresholds,
             gaze=info.gaze.kind if needs & GAZE else "none",
             gaze_control=control_label(plan.config.gaze),
+            gaze_leak=_leak(plan),
             mask_supervised="mask" in needs,
             train_cases=len(plan.cases),
             parameters=parameters,
@@ -250,6 +268,14 @@ def _describe(folder: RunFolder, plan: Plan, parameters: int, *, masks: int) -> 
             annotation=measure(plan.dataset, plan.cases, gaze=bool(needs & GAZE), masks=masks),
         )
     )
+
+
+def _leak(plan: Plan) -> str:
+    """Say what simulated gaze gives away; empty for any other gaze and for a method without maps of it."""
+    if plan.pseudo is None or plan.dataset.info.gaze.kind != "simulated":
+        return ""
+    looked_at = {case.case_id for case in plan.cases if len(plan.dataset.fixations[case.case_id])}
+    return gaze_leak(PseudoFolder.load(plan.pseudo), looked_at)
 
 
 def _split_entry(cases: Sequence[Case]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class Task:
     parameters: int
     text: str = "none"  # who described the images, and the control that the text is under
     gaze_control: str = ""  # what was spoilt about the gaze, as in "shuffled order"; empty: nothing
+    gaze_leak: str = ""  # how well simulated gaze alone agrees with the truth
     annotation: Annotation | None = None  # None in runs of a version that did not keep it
 
     @property

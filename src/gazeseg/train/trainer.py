@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -60,6 +60,7 @@ def fit(
     folder: RunFolder,
     validate: Callable[[], float] | None = None,
     resume: bool = False,
+    momentum: Mapping[str, Any] | None = None,
 ) -> None:
     """Train ``method`` for ``config.iterations`` steps and leave log, curves and checkpoints in ``folder``.
 
@@ -76,6 +77,8 @@ def fit(
             every ``validate_every`` steps and at the end; the best checkpoint is kept beside the last. None: no
             validation.
         resume: Go on from the last checkpoint, or from 0 where there is none.
+        momentum: ``state_dict`` of the optimiser of another run of the same method, of which the state of each
+            parameter is taken over where this run begins at 0.
 
     Raises:
         GazeSegError: if a loss term is not finite, with the step and the term.
@@ -83,7 +86,7 @@ def fit(
         ConfigError: if the device is not there.
     """
     with _threads(config.threads):
-        _fit(method, loader, config, folder, validate, resume)
+        _fit(method, loader, config, folder, validate, resume, momentum)
 
 
 def _fit(
@@ -93,6 +96,7 @@ def _fit(
     folder: RunFolder,
     validate: Callable[[], float] | None,
     resume: bool,
+    momentum: Mapping[str, Any] | None,
 ) -> None:
     device = resolve_device(config.device)
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
@@ -101,6 +105,8 @@ def _fit(
     method.to(device, memory_format=layout)  # type: ignore[call-overload]  # the stub omits memory_format beside device
     optimizer = build_optimizer(method.parameters(), config, fused=device.type == "cuda")
     state = _resume(method, optimizer, folder, device) if resume else _State()
+    if momentum is not None and state.step == 0:
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": momentum["state"]})
     if config.compile:
         for network in method.modules():
             if isinstance(network, SegmentationNet):
