@@ -8,6 +8,7 @@
     seeds: [0, 1]
     split: test                               # what every run is scored on (default)
     protocol: gazeseg                         # or legacy: empty masks as in released code
+    by: case                                  # or volume: the slices of a volume are scored as one
     reference: base                           # the cell that every other one is tested against
     cells:
       base: {}                                # the base as it is
@@ -70,6 +71,7 @@ class GridFile(Section):
     seeds: Seeds = (0,)
     split: str = "test"
     protocol: Literal["gazeseg", "legacy"] = "gazeseg"
+    by: Literal["case", "volume"] = "case"
     title: str = ""
     note: str = ""
     slurm: SlurmConfig = SlurmConfig()
@@ -127,6 +129,7 @@ class Grid:
     seeds: tuple[int, ...]
     split: str
     protocol: Literal["gazeseg", "legacy"]
+    by: Literal["case", "volume"]
     title: str
     note: str
     slurm: SlurmConfig
@@ -134,7 +137,8 @@ class Grid:
     @property
     def evaluation(self) -> str:
         """Name of the evaluation folder of each run."""
-        return self.split + ("-legacy" if self.protocol == "legacy" else "")
+        volume = "-volume" if self.by == "volume" else ""
+        return self.split + volume + ("-legacy" if self.protocol == "legacy" else "")
 
     def runs(self, out: Path) -> list[Run]:
         """Return every run, seed by seed, so that a first table of all cells is there early."""
@@ -182,6 +186,7 @@ def make_grid(
         seeds=file.seeds,
         split=file.split,
         protocol=file.protocol,
+        by=file.by,
         title=file.title or path.stem,
         note=file.note,
         slurm=file.slurm,

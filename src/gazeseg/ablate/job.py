@@ -14,7 +14,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from gazeseg.config import RunConfig, build, merge, read_yaml
 from gazeseg.errors import GazeSegError
@@ -36,6 +36,7 @@ class Job:
     data: str | None  # the data set to score on; None: the one trained on
     pseudo: str | None  # pseudo-masks of a gaze control; None: what the configuration says
     threads: int  # CPU threads
+    by: Literal["case", "volume"] = "case"  # what is scored
 
     def run(self) -> None:
         """Train and score in this process."""
@@ -53,6 +54,7 @@ class Job:
             Path(self.folder),
             self.split,
             legacy=self.legacy,
+            by=self.by,
             device=resolve_device(config.train.device).type,
             data=Path(self.data) if self.data else None,
         )

@@ -192,6 +192,7 @@ def _describe(run: Run, grid: Grid, data: Path | None, pseudo: Path | None, thre
         log=str(run.log_file),
         split=grid.split,
         legacy=grid.protocol == "legacy",
+        by=grid.by,
         data=os.path.abspath(data) if data else None,
         pseudo=str(pseudo) if pseudo else None,
         threads=asked_config(run).train.threads or threads,

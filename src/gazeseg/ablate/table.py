@@ -124,6 +124,8 @@ class Table:
             notes.append(f"Controls, in which something was spoilt on purpose: {', '.join(controls)}.")
         if any("simulated" in row.gaze for row in found.rows):
             notes.append("Simulated gaze uses ground truth: these rows say nothing about recorded gaze.")
+        leaks = {row.gaze_leak: row.label for row in reversed(found.rows) if row.gaze_leak}
+        notes += [f"What it gives away in '{label}': {leak}." for leak, label in reversed(leaks.items())]
         if any(row.status == "reconstruction" for row in found.rows):
             notes.append("A reconstruction was not checked against its paper.")
         if found.protocol == "legacy":

@@ -17,7 +17,7 @@ def evaluate(
     split: str = "test",
     data: Path | None = None,
     checkpoint: Literal["last", "best"] | None = None,
-    by: Literal["case", "volume"] = "case",
+    by: Literal["case", "volume"] | None = None,
     slice_spacing_mm: float | None = None,
     predictions: Path | None = None,
     truth: Path | None = None,
@@ -40,8 +40,9 @@ def evaluate(
         split: `train`, `val` or `test`.
         data: The data set folder, where it is no longer the one the run was trained on.
         checkpoint: `last` or `best`; by default what the run's `train.select` says.
-        by: `volume` stacks the slices of a volume and scores it as one case.
-        slice_spacing_mm: Distance between the slices of a volume.
+        by: `volume` stacks the slices of a volume and scores it as one case; by default what the run's `evaluate.by`
+            says.
+        slice_spacing_mm: Distance between the slices of a volume, where the data set does not give it.
         predictions: Masks to score instead of a run's.
         truth: The true masks, matched by name.
         out: Where the scores of `--predictions` go.

@@ -64,6 +64,8 @@ class Row:
     missed: float  # mean count over runs
     false_alarms: float
     annotation: Cost
+    gaze_leak: str = ""  # how well simulated gaze alone agrees with the truth
+    classes: Mapping[str, Cell] = dataclasses.field(default_factory=dict)  # Dice of each class, of two or more
     text: str = "none"  # who described the images, and the control that the text was under
 
 
@@ -135,6 +137,7 @@ class Comparison:
             f"{len(self.tests)} tests.",
         ]
         notes += [f"text of '{row.label}': {row.text}." for row in self.rows if row.text != "none"]
+        notes += [f"gaze of '{row.label}': {row.gaze}; {row.gaze_leak}." for row in self.rows if row.gaze_leak]
         others = [test for test in self.tests if test.first != self.rows[0].label]
         notes += [f"{t.second} against {t.first}: {t.difference:+.3f} Dice, p {_p_value(t.p_holm)}" for t in others]
         if self.protocol == "legacy":
@@ -144,7 +147,18 @@ class Comparison:
             notes.append(f"rows differ in their gaze ({'; '.join(sorted(kinds))}): they do not show which method wins.")
         notes += [f"annotation h, {note}." for note in distinct_notes(row.annotation for row in self.rows)]
         title = f"{self.dataset} {self.split}, {self.cases} {self.by}s, protocol {self.protocol}"
-        return "\n".join([title, "", *markdown_table(lines), "", *notes])
+        return "\n".join([title, "", *markdown_table(lines), "", *self._by_class(), *notes])
+
+    def _by_class(self) -> list[str]:
+        """Return the Dice of each class as a table of its own; nothing where there is one class."""
+        names = list(self.rows[0].classes)
+        if not names:
+            return []
+        lines = [["Dice [95 % CI]", *names, "mean"]]
+        for row in self.rows:
+            cells = [*row.classes.values(), row.cells["dice"]]
+            lines.append([row.label, *(_with_interval(cell) for cell in cells)])
+        return [*markdown_table(lines), ""]
 
     def to_json(self) -> str:
         """Return every number as JSON."""
@@ -161,6 +175,7 @@ class _Run:
     config: Mapping[str, Any]  # flat, without keys that change nothing
     summary: Mapping[str, Any]
     values: Mapping[str, npt.NDArray[np.float64]]  # metric -> (N,), mean over classes
+    dice: npt.NDArray[np.float64]  # (C, N), of each class
     case_ids: tuple[str, ...]
 
 
@@ -268,6 +283,7 @@ def _load(path: Path, split: str) -> _Run:
         config=_deciding(config),
         summary=read_summary(evaluation),
         values={metric: nan_mean(table) for metric, table in tables.items()},
+        dice=tables["dice"],
         case_ids=case_ids,
     )
 
@@ -275,6 +291,7 @@ def _load(path: Path, split: str) -> _Run:
 def _deciding(config: RunConfig) -> dict[str, Any]:
     """Return the dotted keys of a run that change what it computes, but for its seed."""
     flat = _flatten(config.model_dump(mode="json"))
+    flat["train.init_from"] = flat.get("train.init_from") is not None  # every seed starts from a run of its own
     return {key: value for key, value in flat.items() if key not in _NO_EFFECT}
 
 
@@ -362,6 +379,13 @@ def _row(label: str, members: Sequence[_Run], samples: int, seed: int) -> Row:
     cells["hd95_penalised"] = Cell(
         float(np.mean(known)) if known else None, _seed_sd(penalised), None, len(members[0].case_ids)
     )
+    classes = {}
+    if len(members[0].dice) > 1:
+        for index, name in enumerate(members[0].task.classes[1:]):
+            values = nan_mean(np.stack([run.dice[index] for run in members]))
+            interval = bootstrap_ci(values, samples=samples, seed=seed)
+            sd = _seed_sd([float(run.dice[index].mean()) for run in members])
+            classes[name] = Cell(float(values.mean()), sd, interval, len(values))
     summary = members[0].summary
     return Row(
         label=label,
@@ -374,6 +398,8 @@ def _row(label: str, members: Sequence[_Run], samples: int, seed: int) -> Row:
         missed=float(np.mean([run.summary["mean"]["missed"] for run in members])),
         false_alarms=float(np.mean([run.summary["mean"]["false_alarms"] for run in members])),
         annotation=annotation_cost([run.task for run in members]),
+        gaze_leak=str(summary.get("gaze_leak", "")),
+        classes=classes,
         text=str(summary.get("text", "none")),
     )
 
@@ -398,6 +424,11 @@ def _tests(
 
 def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _with_interval(cell: Cell) -> str:
+    low, high = cell.ci95 or (math.nan, math.nan)
+    return f"{_number(cell.mean, 3)} [{low:.3f}, {high:.3f}]"
 
 
 def _p_value(p: float) -> str:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gazeseg.config import EvaluateConfig
-from gazeseg.console import track, warn
+from gazeseg.console import say, track, warn
 from gazeseg.data.dataset import Case, Dataset
 from gazeseg.data.images import MaskEncoding, find_images, read_image_size, read_mask, safe_name, write_image
 from gazeseg.errors import DataError, near_miss
@@ -89,7 +89,7 @@ def evaluate_run(
     device: str = "cpu",
     data: Path | None = None,
     checkpoint: str | None = None,
-    by: By = "case",
+    by: By | None = None,
     slice_spacing_mm: float | None = None,
 ) -> Path:
     """Predict and score every case of a split.
@@ -103,8 +103,9 @@ def evaluate_run(
         data: The data set folder, where it is no longer the one in ``config.yaml``.
         checkpoint: ``last`` or ``best``; ``None`` follows ``train.select``.
         by: ``volume`` stacks the slices of each volume and scores it as one case; kept apart in ``<split>-volume``.
-        slice_spacing_mm: Distance between slices, for ``by="volume"``; without it distances are in voxels, as in the
-            published ACDC tables.
+            ``None``: what ``evaluate.by`` says.
+        slice_spacing_mm: Distance between slices, for volumes whose data set does not give it. Without any, and always
+            under ``legacy``, distances across a volume are in voxels, as in the published ACDC tables.
 
     Returns:
         The folder with ``cases.csv``, ``summary.json`` and ``predictions/``.
@@ -123,7 +124,14 @@ def evaluate_run(
     cases = _require_cases(dataset, split)
     predictor = Predictor.load(folder.path, checkpoint=checkpoint, device=device)
     scorer = _Scorer(task.classes, config.evaluate, "legacy" if legacy else "gazeseg")
+    by = by or config.evaluate.by
     in_mm = all(case.spacing_mm is not None for case in cases)
+    if by == "volume":
+        apart = {_between(case, slice_spacing_mm) for case in cases}
+        in_mm = in_mm and None not in apart and not legacy
+        if not in_mm:
+            reason = "as in released code" if legacy else "no spacing of pixels and slices is known"
+            say(f"distances are in voxels, not in mm: {reason}; slices count as far apart as pixels")
     name = split + ("-volume" if by == "volume" else "") + ("-legacy" if legacy else "")
     target = folder.evaluation(name)
     volumes: dict[str, list[tuple[Case, UInt8Array, UInt8Array]]] = {}
@@ -142,7 +150,7 @@ def evaluate_run(
                 spacing_mm=case.spacing_mm if in_mm else None,
             )
         for volume_id, slices in volumes.items():
-            _add_volume(scorer, volume_id, slices, slice_spacing_mm if in_mm else None)
+            _add_volume(scorer, volume_id, slices, slice_spacing_mm, in_mm=in_mm)
         header = {
             "dataset": task.dataset,
             "split": split,
@@ -151,6 +159,7 @@ def evaluate_run(
             "status": predictor.method.reference.status,
             "reference": dataclasses.asdict(predictor.method.reference),
             "gaze": _gaze_label(predictor.method, task),
+            "gaze_leak": task.gaze_leak,
             "text": task.text,
             "mask_supervised": task.mask_supervised,
             "seed": config.train.seed,
@@ -229,6 +238,7 @@ def describe(folder: Path) -> str:
         f"{summary['dataset']} {summary['split']}".removesuffix(" none"),
         f"{summary['cases']} {summary['by']}s",
         *(f"{key} {summary[key]}" for key in ("method", "gaze", "select") if summary[key] != "unknown"),
+        *([summary["gaze_leak"]] if summary.get("gaze_leak") else []),
         *([f"text {summary['text']}"] if summary.get("text", "none") != "none" else []),
         f"protocol {summary['protocol']}",
     ]
@@ -291,6 +301,8 @@ def _add_volume(
     volume_id: str,
     slices: list[tuple[Case, UInt8Array, UInt8Array]],
     slice_spacing_mm: float | None,
+    *,
+    in_mm: bool,
 ) -> None:
     """Score the slices of one volume as one case; they must lie side by side."""
     slices = sorted(slices, key=lambda entry: entry[0].slice_index)
@@ -303,16 +315,21 @@ def _add_volume(
             f"volume '{volume_id}': slices {indices} are not consecutive, so distances across them mean nothing; "
             "score by case"
         )
-    if len({(case.size, case.spacing_mm) for case in cases}) > 1:
+    if len({(case.size, case.spacing_mm, case.spacing_z_mm) for case in cases}) > 1:
         raise DataError(f"volume '{volume_id}': its slices differ in size or spacing; score by case")
-    spacing = cases[0].spacing_mm
+    spacing, apart = cases[0].spacing_mm, _between(cases[0], slice_spacing_mm)
     scorer.add(
         np.stack([prediction for _, prediction, _ in slices]),
         np.stack([truth for _, _, truth in slices]),
         case_id=volume_id,
         patient_id=cases[0].patient_id,
-        spacing_mm=None if spacing is None or slice_spacing_mm is None else (slice_spacing_mm, *spacing),
+        spacing_mm=None if spacing is None or apart is None or not in_mm else (apart, *spacing),
     )
+
+
+def _between(case: Case, slice_spacing_mm: float | None) -> float | None:
+    """Return the distance from slice to slice in mm: the given one, else the data set's."""
+    return case.spacing_z_mm if slice_spacing_mm is None else slice_spacing_mm
 
 
 def _match(predictions: Path, truth: Path) -> dict[str, tuple[Path, Path]]:

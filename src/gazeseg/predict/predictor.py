@@ -106,7 +106,8 @@ class Predictor:
 
         Images are resized bilinearly to ``data.size``, as in training. Back at native size, ``evaluate.resize``
         ``logit`` interpolates logits bilinearly (log p1 - log p0 for two classes, else log p, with p clamped to
-        [1e-6, 1 - 1e-6]) and applies sigmoid or softmax; ``probability`` interpolates probabilities.
+        [1e-6, 1 - 1e-6]) and applies sigmoid or softmax; ``probability`` interpolates probabilities, ``label``
+        takes those of the nearest pixel.
 
         Args:
             images: uint8 (H, W), (H, W, 1) or (H, W, 3), sizes may differ. Grey for an RGB model is copied to three
@@ -141,6 +142,8 @@ class Predictor:
 
     def _native(self, probability: Tensor, size: tuple[int, int]) -> Tensor:
         """Bring (K, h, w) to (K, H, W)."""
+        if self.config.evaluate.resize == "label":
+            return F.interpolate(probability[None], size=size, mode="nearest-exact")[0]
         if self.config.evaluate.resize == "probability":
             return F.interpolate(probability[None], size=size, mode="bilinear", align_corners=False)[0]
         logits = F.interpolate(

@@ -21,6 +21,7 @@ from gazeseg.report.overlays import BoolMask, Panel, data_uri, image_symbols, im
 from gazeseg.report.reading import load_reading
 from gazeseg.report.runs import Group, Run
 from gazeseg.report.text import number
+from gazeseg.report.volumes import worst_slice
 from gazeseg.supervision.levels import nested_levels
 from gazeseg.types import IGNORE, Float32Array, UInt8Array
 
@@ -150,13 +151,10 @@ def cases_context(
         if source.dataset is None:
             notes.append(source.note)
             continue
-        if run.summary.get("by") == "volume":
-            notes.append(f"{group.label} was scored by volume; pictures are shown for scores by case.")
-            continue
         try:
             views = [
                 gallery.view(source, case_id, rank, value, prediction=_prediction(run, case_id, source))
-                for rank, case_id, value in extremes(run.dice)
+                for rank, case_id, value in _chosen(run, source.dataset)
             ]
         except (GazeSegError, OSError) as error:
             notes.append(f"No pictures of {group.label}: {error}")
@@ -171,6 +169,18 @@ def cases_context(
     caption = "Pseudo-masks of test cases are drawn for this page alone; no training sees them."
     has_test = any(run.split.startswith("test") for group in groups for run in group.runs)
     return {"groups": shown, "missing": missing, "caption": caption if shown and has_test else ""}
+
+
+def _chosen(run: Run, dataset: Dataset) -> list[tuple[str, str, float]]:
+    """Return (rank, case id, Dice) of what is shown: of a volume the slice that fails most."""
+    ranked = extremes(run.dice)
+    if run.summary.get("by") != "volume":
+        return ranked
+    shown = []
+    for rank, volume_id, dice in ranked:
+        case_id, value = worst_slice(run, dataset, volume_id)
+        shown.append((f"{rank} volume (Dice {number(dice, 2)}), its worst slice", case_id, value))
+    return shown
 
 
 def _add_explanations(views: Sequence[dict[str, Any]], run: Run, dataset: Dataset, explain: Explain) -> list[str]:

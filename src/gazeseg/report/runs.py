@@ -103,7 +103,7 @@ class Group:
     @property
     def bound(self) -> bool:
         """True where the loss saw every true mask: the fully supervised bound."""
-        return self.supervised and self.runs[0].config.data.labelled >= 1
+        return self.supervised and self.runs[0].config.data.labelled == 1
 
     def dice(self) -> dict[str, float]:
         """Dice of each case, the mean over seeds."""

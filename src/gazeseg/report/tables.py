@@ -57,6 +57,7 @@ def _table(block: Block, *, titled: bool) -> dict[str, Any]:
                 "mark": interval_mark(dice.mean if dice.mean is not None else math.nan, low, high, group.colour, scale),
                 "std": number(dice.seed_sd),
                 "iou": number(cells["iou"].mean),
+                "classes": [f"{number(cell.mean)} {interval(cell.ci95)}" for cell in row.classes.values()],
                 "hd95": number(distance.mean, 1),
                 "asd": number(cells["asd"].mean, 1),
                 "missed": f"{row.missed:g}",
@@ -84,6 +85,7 @@ def _table(block: Block, *, titled: bool) -> dict[str, Any]:
     return {
         "title": f"{comparison.dataset}, {comparison.protocol} protocol, {_gaze_of(block)}" if titled else "",
         "unit": comparison.unit,
+        "class_names": list(comparison.rows[0].classes),
         "rows": rows,
         "tests": tests,
         "averaged": any(len(group.runs) > 1 for group in block.groups),
