@@ -22,6 +22,7 @@ from gazeseg.cli import (
     encode,
     evaluate,
     explain,
+    gaze,
     import_,
     inspect_,
     ledger,
@@ -37,6 +38,7 @@ from gazeseg.errors import GazeSegError, suggest
 VERBS: dict[str, App | Callable[..., None]] = {
     "demo": demo.demo,
     "import": import_.app,
+    "gaze": gaze.app,
     "check": check.check,
     "inspect": inspect_.inspect,
     "masks": masks.masks,
