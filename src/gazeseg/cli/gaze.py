@@ -7,7 +7,11 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-app = App(name="gaze", help="Bring recordings of an eye tracker into a data set folder.")
+app = App(
+    name="gaze",
+    help="Bring recordings of an eye tracker into a data set folder, or write them as BIDS.\n\n"
+    "Example: `gazeseg gaze import reader1.asc --data DS`",
+)
 
 
 @app.command(name="import")

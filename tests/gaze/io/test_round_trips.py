@@ -221,6 +221,7 @@ def test_eyelink_trials_by_expression(tmp_path, session):
         read_gaze(path, ReadOptions(resolve, start="("))
 
 
+@pytest.mark.slow
 def test_eyelink_agrees_with_pymovements(tmp_path, session):
     pymovements = pytest.importorskip("pymovements")
     path = write_eyelink(tmp_path / "reader.asc", session)
