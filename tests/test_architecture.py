@@ -7,7 +7,7 @@ import gazeseg
 
 ROOT = Path(gazeseg.__file__).parent
 LAYERS = [
-    {"errors", "types", "config", "console", "__init__"},
+    {"errors", "types", "config", "console"},
     {"gaze"},
     {"supervision"},
     {"data"},
@@ -19,7 +19,7 @@ LAYERS = [
     {"report"},
     {"ablate"},
     {"reproduce"},
-    {"cli", "__main__"},
+    {"cli", "__main__", "__init__"},  # the package itself offers `load`, and imports it when it is called
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 TORCH_FREE = ("gaze", "supervision", "report")

@@ -52,6 +52,7 @@ def test_from_images_and_gaze_to_a_report(lab, dataset, tmp_path, capsys):
         mask = np.asarray(Image.open(tmp_path / "out" / f"{name}.png"))
         assert mask.shape == (40, 48)
         assert set(np.unique(mask)) <= {0, 1}
+    assert (tmp_path / "out" / "outputs.jsonl").read_text(encoding="utf-8").count("\n") == len(lab.names)
     scores = tmp_path / "scores"
     masks = ["--predictions", str(tmp_path / "out"), "--truth", str(lab.masks)]
     assert main(["evaluate", *masks, "--out", str(scores)]) == 0

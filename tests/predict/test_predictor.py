@@ -76,6 +76,7 @@ def test_probabilities_are_at_native_size_and_sum_to_one(num_classes, resize):
         assert values.dtype == np.float32
         np.testing.assert_allclose(values.sum(axis=0), 1, atol=1e-5)
         assert values.min() >= 0
+    images.append(np.zeros((9, 9, 3), np.uint8))
     for mask, values in zip(predictor.masks(images), predictor.probabilities(images), strict=True):
         assert mask.dtype == np.uint8
         np.testing.assert_array_equal(mask, values.argmax(axis=0))
@@ -109,6 +110,30 @@ def test_what_is_upsampled_is_a_choice(num_classes):
         np.testing.assert_allclose(native.numpy(), values[0].numpy(), atol=1e-5)
 
 
+def test_flips_that_training_drew_are_averaged():
+    config = make_config(data={"size": SIZE, "augment": {"flip_horizontal": 0.5, "flip_vertical": 0}})
+    plain, averaged = make_predictor(config), make_predictor(config, tta=True)
+    assert averaged.flips == ((), (3,))
+    pixels = image(*SIZE)
+    [a], [b], [both] = (
+        p.probabilities([x]) for p, x in ((plain, pixels), (plain, pixels[:, ::-1]), (averaged, pixels))
+    )
+    expected = (a + b[:, :, ::-1]) / 2
+    assert np.abs(a - expected).max() > 1e-3
+    np.testing.assert_allclose(both, expected, atol=2e-5)
+    still = make_config(data={"size": SIZE, "augment": {"flip_horizontal": 0, "flip_vertical": 0}})
+    assert make_predictor(still, tta=True).flips == ((),)
+
+
+def test_the_identity_follows_weights_checkpoint_and_flips():
+    config, task = make_config(), make_task()
+    first, again = make_predictor(config), make_predictor(config)
+    other = Predictor(make_method(config, task, seed=1), task, config, device=torch.device("cpu"))
+    assert first.identity == again.identity
+    assert first.identity["weights"] != other.identity["weights"]
+    assert make_predictor(config, tta=True).identity == {**first.identity, "tta": True}
+
+
 def test_certain_pixels_stay_finite():
     predictor = make_predictor()
     certain = torch.zeros(2, 4, 4)
@@ -133,7 +158,9 @@ def test_channels_are_brought_to_what_the_model_knows(capsys):
     tripled = np.repeat(pixels, 3, axis=2)
     np.testing.assert_array_equal(colour.probabilities([pixels])[0], colour.probabilities([tripled])[0])
     np.testing.assert_array_equal(colour.probabilities([pixels[:, :, 0]])[0], colour.probabilities([tripled])[0])
-    assert "luma" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "luma" not in said
+    assert said.count("copied to three channels") == 1
     np.testing.assert_allclose(grey.probabilities([tripled])[0], grey.probabilities([pixels])[0], atol=1e-6)
     grey.probabilities([tripled])
     assert capsys.readouterr().err.count("luma") == 1  # once is enough
@@ -178,3 +205,11 @@ def test_broken_runs_are_refused_in_one_line(tmp_path):
     assert "\n" not in str(error.value)
     with pytest.raises(DataError, match="no run folder"):
         Predictor.load(tmp_path)
+
+
+def test_a_run_of_another_version_says_so(tmp_path):
+    folder = make_run(tmp_path / "run")
+    folder.environment_file.write_text('{"gazeseg": "0.0.1"}', encoding="utf-8")
+    folder.config_file.write_text("method:\n  name: full\nnoise: 3\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"unknown key.*noise.*; gazeseg 0\.0\.1 made this run, this is 0\.1\.0"):
+        Predictor.load(folder.path)

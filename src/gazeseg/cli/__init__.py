@@ -15,6 +15,7 @@ from cyclopts.exceptions import UnknownCommandError
 from gazeseg import __version__
 from gazeseg.cli import (
     ablate,
+    calibrate,
     check,
     compare,
     demo,
@@ -47,6 +48,7 @@ VERBS: dict[str, App | Callable[..., None]] = {
     "train": train.train,
     "predict": predict.predict,
     "evaluate": evaluate.evaluate,
+    "calibrate": calibrate.calibrate,
     "explain": explain.explain,
     "compare": compare.compare,
     "ablate": ablate.ablate,

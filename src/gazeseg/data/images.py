@@ -81,6 +81,16 @@ def read_image_size(path: Path, *, case_id: str = "") -> tuple[int, int]:
     return (width, height) if swapped else (height, width)
 
 
+def stretch(values: npt.NDArray[np.float64]) -> UInt8Array:
+    """Scale (H, W) from its own minimum and maximum to 0..255; NaN and infinities become 0."""
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.zeros(values.shape, np.uint8)
+    low, high = values[finite].min(), values[finite].max()
+    scaled: npt.NDArray[np.float64] = (np.where(finite, values, low) - low) * (255.0 / max(high - low, 1e-300))
+    return np.rint(scaled).astype(np.uint8)
+
+
 def is_grey(path: Path, *, case_id: str = "") -> bool:
     """Tell from the file's header whether it stores one channel; a palette counts as colour.
 
@@ -290,22 +300,12 @@ def _to_uint8(image: Image.Image) -> UInt8Array:
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return np.asarray(image)
     if image.mode == "F" or image.mode.startswith("I"):
-        return _stretch(np.asarray(image, dtype=np.float64))
+        return stretch(np.asarray(image, dtype=np.float64))
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba)
     pixels = np.asarray(image.convert("RGB"))
     return pixels[..., 0] if _is_grey(pixels) else pixels
-
-
-def _stretch(values: npt.NDArray[np.float64]) -> UInt8Array:
-    """Scale (H, W) from its own minimum and maximum to 0..255; NaN and infinities become 0."""
-    finite = np.isfinite(values)
-    if not finite.any():
-        return np.zeros(values.shape, np.uint8)
-    low, high = values[finite].min(), values[finite].max()
-    scaled: npt.NDArray[np.float64] = (np.where(finite, values, low) - low) * (255.0 / max(high - low, 1e-300))
-    return np.rint(scaled).astype(np.uint8)
 
 
 def _is_grey(pixels: UInt8Array) -> bool:

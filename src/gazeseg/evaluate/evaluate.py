@@ -115,13 +115,13 @@ def evaluate_run(
     """
     folder = RunFolder(Path(run))
     config, task = folder.config(), folder.task()
-    dataset = _load_dataset(folder, data or config.data.path)
+    dataset = load_dataset(folder, data or config.data.path)
     if dataset.info.classes != task.classes:
         raise DataError(
             f"{folder.path}: was trained on the classes {', '.join(task.classes)}, but {dataset.root} has "
             f"{', '.join(dataset.info.classes)}; evaluate on a data set of the same classes"
         )
-    cases = _require_cases(dataset, split)
+    cases = require_cases(dataset, split)
     predictor = Predictor.load(folder.path, checkpoint=checkpoint, device=device)
     scorer = _Scorer(task.classes, config.evaluate, "legacy" if legacy else "gazeseg")
     by = by or config.evaluate.by
@@ -266,7 +266,8 @@ def _gaze_label(method: Method, task: Task) -> str:
     return gaze_label(task.gaze, task.gaze_control) if method.needs & _GAZE_FIELDS else gaze_label("none")
 
 
-def _load_dataset(folder: RunFolder, path: Path | None) -> Dataset:
+def load_dataset(folder: RunFolder, path: Path | None) -> Dataset:
+    """Load the data set of a run, with an error that says what to correct where it is gone."""
     if path is None or not Path(path).is_dir():
         raise DataError(
             f"{folder.config_file}: the data set folder '{path}' is not there; set data.path in it to where it is now"
@@ -274,7 +275,7 @@ def _load_dataset(folder: RunFolder, path: Path | None) -> Dataset:
     return Dataset.load(Path(path))
 
 
-def _require_cases(dataset: Dataset, split: str) -> tuple[Case, ...]:
+def require_cases(dataset: Dataset, split: str) -> tuple[Case, ...]:
     """Return the cases of a split, all of which have a mask."""
     cases = dataset.split(split)
     if not cases:

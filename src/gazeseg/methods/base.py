@@ -114,6 +114,13 @@ class Method(nn.Module):
         """Map images (B, C, H, W) to probabilities (B, K, H, W) that sum to 1 over the K classes."""
         raise NotImplementedError  # the protocol itself: every method overrides it
 
+    def predict_members(self, images: Tensor) -> Tensor:
+        """Map images to the probabilities of each opinion within the method, (M, B, K, H, W).
+
+        Where they differ, the method doubts. By default one, that of ``predict``.
+        """
+        return self.predict(images)[None]
+
     def explain(self, batch: Batch) -> tuple[Layer, ...]:
         """Return what there is to see of one case, a batch of one with every field that the method ``needs``.
 

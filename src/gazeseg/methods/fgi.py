@@ -151,6 +151,11 @@ class FGI(Method):
         """Map images and text, which may be absent, to the teacher's probabilities (B, K, H, W)."""
         return probabilities(self._supervised(self._teach(batch.image, batch)[0]), self.num_classes)
 
+    def predict_members(self, images: Tensor) -> Tensor:
+        """Map images to the probabilities of student and teacher, the latter without text, (2, B, K, H, W)."""
+        unread = Batch(("",) * len(images), images)
+        return torch.stack([self.predict(images), self.predict_teacher(unread)])
+
     def text_attention(self, batch: Batch) -> list[Tensor]:
         """Return how much each pixel looks at each token, (B, T, h, w) a scale, finest first, mean over the heads.
 

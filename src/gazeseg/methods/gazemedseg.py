@@ -163,5 +163,9 @@ class GazeMedSeg(Method):
         """Map images (B, C, H, W) to the probabilities of each level, (L, B, K, H, W)."""
         return torch.stack([probabilities(network(images), self.num_classes) for network in self._levels()])
 
+    def predict_members(self, images: Tensor) -> Tensor:
+        """Map images to the probabilities of the levels, (L, B, K, H, W)."""
+        return self.predict_levels(images)
+
     def _levels(self) -> list[SegmentationNet]:
         return [network for network in self.networks if isinstance(network, SegmentationNet)]

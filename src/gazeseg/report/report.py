@@ -25,6 +25,7 @@ from gazeseg.report.datasets import citations, data_context, gaze_context, open_
 from gazeseg.report.runs import Block, Group, Run, make_blocks
 from gazeseg.report.tables import failures_context, results_context, training_context
 from gazeseg.report.text import how_to_evaluate, interval, number, plural
+from gazeseg.report.uncertainty import uncertainty_context
 
 
 def write_report(runs: Sequence[Path], out: Path, split: str = "test", *, explain: Explain | None = None) -> Path:
@@ -102,6 +103,7 @@ def _page(runs: Sequence[Run], split: str, explain: Explain | None) -> dict[str,
         "results": results_context(blocks, runs, split),
         "cases": cases,
         "failures": failures_context(unique),
+        "uncertainty": uncertainty_context(unique),
         "datasets": datasets,
         "training": training_context(unique),
         "configurations": [_configuration(group, run) for group in unique for run in group.runs],

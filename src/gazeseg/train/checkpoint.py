@@ -124,6 +124,23 @@ def load_weights(folder: RunFolder, which: str = "last", *, device: torch.device
     return _read_weights(_require(folder, which) / WEIGHTS, device)
 
 
+def load_exported(file: Path, *, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """Read a ``state_dict`` that stands alone, outside a run.
+
+    Raises:
+        DataError: if the file is corrupt.
+    """
+    try:
+        return _read_weights(file, device)
+    except DataError:
+        raise DataError(f"{file}: corrupt weights; export or download the folder again") from None
+
+
+def weights_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return a ``state_dict`` as safetensors, as :func:`load_exported` reads it."""
+    return _serialise(tensors)
+
+
 def load(folder: RunFolder, which: str = "last", *, device: torch.device | str = "cpu") -> Checkpoint:
     """Read the whole checkpoint that ``last`` or ``best`` names.
 
