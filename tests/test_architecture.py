@@ -16,7 +16,7 @@ LAYERS = [
     {"methods"},
     {"train"},
     {"evaluate", "predict"},
-    {"report"},
+    {"report", "export"},
     {"ablate"},
     {"reproduce"},
     {"cli", "__main__", "__init__"},  # the package itself offers `load`, and imports it when it is called

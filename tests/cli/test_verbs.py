@@ -24,6 +24,26 @@ def dataset(lab, tmp_path):
     return tmp_path / "ds"
 
 
+def test_from_a_run_to_doubts_and_exports(lab, dataset, tmp_path, capsys, refused):
+    run = tmp_path / "gms"
+    assert _train(dataset, run, "gazemedseg") == 0
+    assert main(["evaluate", str(run)]) == 0
+    assert main(["calibrate", str(run), "--split", "train", "--measure", "test"]) == 0
+    assert re.search(r"expected_dice: area under risk-coverage 0\.\d{4}", capsys.readouterr().out)
+    assert main(["report", str(run), "--out", str(tmp_path / "report.html")]) == 0
+    assert "Risk against coverage" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert main(["export", str(run), "--to", "hub"]) == 0
+    assert "largest difference from PyTorch 0.0e+00" in capsys.readouterr().out
+    hub, out = str(run / "export" / "hub"), tmp_path / "out"
+    assert main(["predict", hub, str(lab.images), "--out", str(out), "--uncertainty", "--tta"]) == 0
+    assert len((out / "review.csv").read_text(encoding="utf-8").splitlines()) == 1 + len(lab.names)
+    assert main(["export", str(dataset), "--to", "nnunet", "--pseudo-labels", "--out", str(tmp_path / "raw")]) == 0
+    [folder] = (tmp_path / "raw").iterdir()
+    assert len(list((folder / "labelsTr").iterdir())) == 6
+    assert "is about data sets" in refused(["export", str(run), "--to", "onnx", "--pseudo-labels"])
+    assert "add --uncertainty" in refused(["predict", hub, str(lab.images), "--out", str(out), "--ensemble", hub])
+
+
 def _train(dataset, out, method, *more):
     return main(["train", "--method", method, "--data", str(dataset), "--out", str(out), *BUDGET, *more])
 

@@ -23,6 +23,7 @@ from gazeseg.cli import (
     encode,
     evaluate,
     explain,
+    export,
     gaze,
     import_,
     inspect_,
@@ -55,6 +56,7 @@ VERBS: dict[str, App | Callable[..., None]] = {
     "reproduce": reproduce.reproduce,
     "ledger": ledger.ledger,
     "report": report.report,
+    "export": export.export,
     "methods": methods.methods,
 }
 

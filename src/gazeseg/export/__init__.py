@@ -1,0 +1,1 @@
+"""Handing on what was made: runs to other runtimes and people, data sets to nnU-Net."""
