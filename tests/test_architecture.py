@@ -19,10 +19,11 @@ LAYERS = [
     {"report", "export"},
     {"ablate"},
     {"reproduce"},
+    {"record"},
     {"cli", "__main__", "__init__"},  # the package itself offers `load`, and imports it when it is called
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-TORCH_FREE = ("gaze", "supervision", "report")
+TORCH_FREE = ("gaze", "supervision", "report", "record")
 
 
 def _part(path: Path) -> str:

@@ -31,8 +31,10 @@ from gazeseg.cli import (
     masks,
     methods,
     predict,
+    record,
     report,
     reproduce,
+    review,
     train,
 )
 from gazeseg.errors import GazeSegError, suggest
@@ -41,6 +43,7 @@ VERBS: dict[str, App | Callable[..., None]] = {
     "demo": demo.demo,
     "import": import_.app,
     "gaze": gaze.app,
+    "record": record.record,
     "check": check.check,
     "inspect": inspect_.inspect,
     "masks": masks.masks,
@@ -57,6 +60,7 @@ VERBS: dict[str, App | Callable[..., None]] = {
     "ledger": ledger.ledger,
     "report": report.report,
     "export": export.export,
+    "review": review.review,
     "methods": methods.methods,
 }
 

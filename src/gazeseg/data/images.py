@@ -14,7 +14,7 @@ import secrets
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -64,6 +64,15 @@ def read_image(path: Path, channels: Literal[1, 3] | None = None, *, case_id: st
     if channels == 3 and grey:
         return np.repeat(pixels[:, :, None], 3, axis=2)
     return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1))
+
+
+def read_stored(path: Path, *, case_id: str = "") -> npt.NDArray[Any]:
+    """Read the values of an image as its file stores them, upright: (H, W) or (H, W, C) of any depth.
+
+    Raises:
+        DataError: as :func:`read_image`.
+    """
+    return np.asarray(_decode(path, case_id))
 
 
 def read_image_size(path: Path, *, case_id: str = "") -> tuple[int, int]:

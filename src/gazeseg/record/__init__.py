@@ -1,0 +1,1 @@
+"""The recorder and the reviewer: a local web application that turns looks, or pointer paths, into gaze on images."""
