@@ -24,6 +24,7 @@ def dataset(lab, tmp_path):
     return tmp_path / "ds"
 
 
+@pytest.mark.slow
 def test_from_a_run_to_doubts_and_exports(lab, dataset, tmp_path, capsys, refused):
     run = tmp_path / "gms"
     assert _train(dataset, run, "gazemedseg") == 0

@@ -81,6 +81,7 @@ def test_a_folder_that_is_there_is_kept(make_run, tmp_path):
         export_hub(Predictor.load(run), run, tmp_path / "hub")
 
 
+@pytest.mark.slow
 def test_monai_builds_and_runs_the_bundle(make_run, tmp_path):
     from monai.bundle import ConfigParser
 

@@ -24,6 +24,7 @@ def test_normalisation_is_inside(make_run):
         np.testing.assert_allclose(got[0].numpy(), predictor.probabilities([pixels])[0], atol=2e-5)
 
 
+@pytest.mark.slow
 def test_onnx_runtime_agrees_with_pytorch_for_any_batch_and_size(make_run, tmp_path):
     import onnx
     import onnxruntime
@@ -48,6 +49,7 @@ def test_onnx_runtime_agrees_with_pytorch_for_any_batch_and_size(make_run, tmp_p
     assert said["learnt_at"] == [64, 96]
 
 
+@pytest.mark.slow
 def test_an_exported_program_runs_without_us(make_run, tmp_path):
     predictor = Predictor.load(make_run(in_channels=1, num_classes=3))
     parity = graphs.export_pt2(predictor, tmp_path / "model.pt2")

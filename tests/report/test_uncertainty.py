@@ -42,7 +42,7 @@ def test_what_was_measured_stands_in_the_table_and_the_charts(tmp_path):
         ("gms", 0, "0.200"),
         ("gms", 1, "0.220"),
     ]
-    assert found["rows"][0]["calibration"] == "T = 1.50, 90 cases of val"
+    assert found["runs"][0]["calibration"] == "T = 1.50, 90 cases of val"
     assert [chart["title"] for chart in found["charts"]][-1] == "Risk against coverage"
     drawn = re.findall(r'points="([^"]+)"', found["charts"][-1]["svg"])
     assert len(drawn) == 2  # the curve and the best possible

@@ -28,7 +28,8 @@ def uncertainty_context(groups: Sequence[Group]) -> dict[str, Any]:
     """
     found = [(group, run, result) for group in groups for run in group.runs if (result := _read(run)) is not None]
     if not found:
-        return {"missing": "Not measured; run: gazeseg calibrate RUN --measure test", "rows": [], "charts": []}
+        missing = "Not measured; run: gazeseg calibrate RUN --measure test"
+        return {"missing": missing, "rows": [], "runs": [], "charts": []}
     rows = [
         {
             "method": group.label,
@@ -39,15 +40,23 @@ def uncertainty_context(groups: Sequence[Group]) -> dict[str, Any]:
             "best": number(row["aurc_best"]),
             "random": number(row["aurc_random"]),
             "spearman": f"{row['spearman']:.2f}",
+        }
+        for group, run, result in found
+        for name, row in result["scores"].items()
+    ]
+    measured = [
+        {
+            "method": group.label,
+            "colour": group.colour,
+            "seed": run.seed,
             "calibration": _calibration(result),
             "pixel_ece": number(result["pixel"]["ece"]),
             "case_ece": number(result["case"]["ece"]),
         }
         for group, run, result in found
-        for name, row in result["scores"].items()
     ]
     drawn = {group.label: (group, result) for group, _, result in reversed(found)}
-    return {"missing": "", "rows": rows, "charts": _charts(list(reversed(drawn.values())))}
+    return {"missing": "", "rows": rows, "runs": measured, "charts": _charts(list(reversed(drawn.values())))}
 
 
 def _read(run: Run) -> dict[str, Any] | None:
