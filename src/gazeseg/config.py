@@ -187,6 +187,12 @@ class NetworkConfig(Section):
     pretrained: bool = True  # efficientnet_lite0 only
 
 
+Trackers = Annotated[
+    tuple[Literal["tensorboard", "mlflow", "wandb"], ...],
+    BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),  # one, as --train.log tensorboard
+]
+
+
 class TrainConfig(Section):
     """The one training loop. Defaults are GazeMedSeg's appendix recipe."""
 
@@ -215,6 +221,7 @@ class TrainConfig(Section):
     validate_every: int = Field(1000, ge=1)
     checkpoint_every: int = Field(500, ge=1)
     log_every: int = Field(20, ge=1)
+    log: Trackers = ()  # beside metrics.jsonl, metrics.csv and curves.png: tensorboard, mlflow, wandb
 
 
 class EvaluateConfig(Section):

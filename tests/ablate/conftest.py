@@ -113,6 +113,6 @@ def inline(monkeypatch) -> list[str]:
         return Inline(0)
 
     monkeypatch.setattr(Job, "start", start)
-    monkeypatch.setattr("gazeseg.train.trainer.draw_curves", lambda rows, path: None)  # half of such a run's time
+    monkeypatch.setattr("gazeseg.train.runlog.draw_curves", lambda rows, path: None)  # half of such a run's time
     monkeypatch.setattr("gazeseg.ablate.run._POLL_S", {"local": 0.0, "slurm": 0.0})
     return started

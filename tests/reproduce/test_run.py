@@ -37,7 +37,7 @@ def _inline(monkeypatch):
         return Ended()
 
     monkeypatch.setattr(Job, "start", start)
-    monkeypatch.setattr("gazeseg.train.trainer.draw_curves", lambda rows, path: None)
+    monkeypatch.setattr("gazeseg.train.runlog.draw_curves", lambda rows, path: None)
     monkeypatch.setattr("gazeseg.ablate.run._POLL_S", {"local": 0.0})
 
 

@@ -318,5 +318,5 @@ def test_only_train_and_val_are_asked_for(dataset, tmp_path, monkeypatch):
 def test_log_is_strict_json_with_the_documented_keys(weak_run):
     for line in weak_run.metrics_file.read_text().splitlines():
         row = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-        assert set(row) == {"step", "time_s", "lr", "loss", "loss/bce", "it_per_s"}
+        assert set(row) == {"step", "time_s", "lr", "loss", "loss/bce", "it_per_s", "loader_share", "memory_mb"}
     assert set(run._flat(weak_run.config().model_dump(mode="json"))) >= run.MAY_CHANGE

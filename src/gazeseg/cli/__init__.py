@@ -35,6 +35,7 @@ from gazeseg.cli import (
     report,
     reproduce,
     review,
+    status,
     train,
 )
 from gazeseg.errors import GazeSegError, suggest
@@ -50,6 +51,7 @@ VERBS: dict[str, App | Callable[..., None]] = {
     "describe": describe.describe,
     "encode": encode.encode,
     "train": train.train,
+    "status": status.status,
     "predict": predict.predict,
     "evaluate": evaluate.evaluate,
     "calibrate": calibrate.calibrate,

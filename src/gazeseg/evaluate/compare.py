@@ -33,6 +33,7 @@ _NO_EFFECT: Final = (  # keys that change where and how loudly a run computes, n
     "train.threads",
     "train.resident",
     "train.log_every",
+    "train.log",
     "train.checkpoint_every",
     "data.cache",
 )

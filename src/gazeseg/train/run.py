@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -36,8 +37,10 @@ from gazeseg.train.annotation import measure
 from gazeseg.train.plan import GAZE, Plan, make_plan
 from gazeseg.train.runfolder import RunFolder, Task, replace_file
 from gazeseg.train.start import start_from
-from gazeseg.train.trainer import fit
+from gazeseg.train.trackers import Tracker, open_trackers, require_trackers
+from gazeseg.train.trainer import fit, resolve_device
 from gazeseg.train.validation import mean_dice
+from gazeseg.train.world import World, first_alone, make_fabric
 
 MAY_CHANGE = frozenset(
     {
@@ -51,6 +54,7 @@ MAY_CHANGE = frozenset(
         "train.resident",
         "train.checkpoint_every",
         "train.log_every",
+        "train.log",
     }
 )
 """Keys that a resumed run may change: they say where and how fast, not what is learnt. Those of ``evaluate`` too."""
@@ -75,16 +79,19 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> RunFolder:
         GazeSegError: if the training diverges.
     """
     folder = RunFolder(Path(out))
+    world = World.from_environment()
+    fabric = make_fabric(config.train, resolve_device(config.train.device), world)
     begun = _look(folder, resume)
     if begun:
         _check_keys(folder, config, "gaze.")  # before the plan asks for the pseudo-masks of another control
     plan = make_plan(config)
+    require_trackers(plan.config.train.log)
     if begun:
         _check_same(folder, plan)
         if _finished(folder, plan.config):
             say(f"{folder.path}: already finished ({plan.config.train.iterations} iterations), nothing to do")
             return folder
-    loader, validate = _open(plan)
+    loader, validate = first_alone(fabric, lambda: _open(plan))  # also: all have looked before the folder is made
     parameters = sum(parameter.numel() for parameter in plan.method.parameters() if parameter.requires_grad)
     about = [f"{len(plan.cases)} cases"]
     if plan.labelled is not None and config.data.labelled != 1:
@@ -96,8 +103,13 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> RunFolder:
     if label := control_label(plan.config.gaze):
         about.append(f"gaze {label}")
     say(f"training {plan.method.name} on {plan.dataset.info.name}: {', '.join(about)}, {parameters:,} parameters")
-    with _started(folder, keep=begun):
-        _describe(folder, plan, parameters, masks=loader.masks_seen)
+    with _started(folder, keep=begun) if world.writes else contextlib.nullcontext():
+        trackers: tuple[Tracker, ...] = ()
+        if world.writes:
+            _describe(folder, plan, parameters, masks=loader.masks_seen)
+            done = checkpoint.find(folder, "last") if begun else None
+            start = int(done.name.removeprefix("step-")) if done else 0
+            trackers = open_trackers(plan.config.train.log, folder, _flat(plan.config.model_dump(mode="json")), start)
         fit(
             plan.method,
             loader,
@@ -106,6 +118,8 @@ def train(config: RunConfig, out: Path, *, resume: bool = False) -> RunFolder:
             validate=validate,
             resume=resume,
             momentum=start_from(plan.method, plan.config.train.init_from) if not begun else None,
+            fabric=fabric,
+            trackers=trackers,
         )
     return folder
 
@@ -219,7 +233,10 @@ def _discard(folder: RunFolder, existed: bool, keep: bool) -> None:
     if keep or not folder.path.is_dir() or folder.checkpoints.exists() or folder.metrics():
         return
     for entry in folder.path.iterdir():
-        entry.unlink()
+        if entry.is_dir():
+            shutil.rmtree(entry)  # of a tracker
+        else:
+            entry.unlink()
     if not existed:
         folder.path.rmdir()
 

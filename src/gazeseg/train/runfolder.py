@@ -52,7 +52,7 @@ class RunFolder:
 
     ::
 
-        config.yaml  task.json  environment.json  metrics.jsonl  curves.png
+        config.yaml  task.json  environment.json  metrics.jsonl  metrics.csv  curves.png
         checkpoints/step-001000/{model.safetensors,state.pt}   checkpoints/{last,best}: text files naming such a folder
         evaluation/<split>/{cases.csv,summary.json,predictions/<case>.png}
     """
@@ -76,8 +76,17 @@ class RunFolder:
 
     @property
     def metrics_file(self) -> Path:
-        """One JSON object a line: step, time_s, lr, loss, ``loss/<term>``, ``log/<name>``, ``val/dice``."""
+        """One JSON object a line: step, time_s, lr, loss, ``loss/<term>``, ``log/<name>``, ``val/dice``, warning.
+
+        Of the steps since the row before: it_per_s, and loader_share, the part of the time that went into waiting for
+        batches. memory_mb is the peak, of the GPU where there is one.
+        """
         return self.path / "metrics.jsonl"
+
+    @property
+    def table_file(self) -> Path:
+        """The log as CSV, written with the curves."""
+        return self.path / "metrics.csv"
 
     @property
     def curves_file(self) -> Path:

@@ -1,7 +1,8 @@
-"""What a run writes down while it goes on: ``metrics.jsonl`` and ``curves.png``."""
+"""What a run writes down while it goes on: ``metrics.jsonl``, ``metrics.csv`` and ``curves.png``."""
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
@@ -12,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from gazeseg.train.runfolder import RunFolder, replace_file
+from gazeseg.train.trackers import Tracker, numbers
 
 
 class RunLog:
@@ -20,12 +22,16 @@ class RunLog:
     Args:
         folder: The run.
         start: Steps already done. Rows after it, which a killed run wrote beyond its last checkpoint, are dropped.
+        trackers: Where else the numbers of each row go; closed with the log.
+        writes: Off: this process is one of several, and another one keeps the log.
     """
 
-    def __init__(self, folder: RunFolder, start: int) -> None:
-        kept = [row for row in folder.metrics() if row["step"] <= start] if start else []
-        replace_file(folder.metrics_file, "".join(map(_line, kept)).encode())
-        self._stream = folder.metrics_file.open("a", encoding="utf-8")
+    def __init__(self, folder: RunFolder, start: int, trackers: Sequence[Tracker] = (), *, writes: bool = True) -> None:
+        self._folder, self._trackers, self._writes = folder, trackers, writes
+        if writes:
+            kept = [row for row in folder.metrics() if row["step"] <= start] if start else []
+            replace_file(folder.metrics_file, "".join(map(_line, kept)).encode())
+            self._stream = folder.metrics_file.open("a", encoding="utf-8")
 
     def __enter__(self) -> RunLog:
         return self
@@ -33,16 +39,40 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stream.close()
+        if self._writes:
+            self._stream.close()
+        for tracker in self._trackers:
+            tracker.close()
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append one row; it is in the file when this returns."""
+        if not self._writes:
+            return
         self._stream.write(_line(row))
         self._stream.flush()
+        for tracker in self._trackers:
+            tracker.log(int(row["step"]), numbers(row))
+
+    def draw(self) -> None:
+        """Write the table and the curves of the rows so far."""
+        if self._writes:
+            rows = self._folder.metrics()
+            write_table(rows, self._folder.table_file)
+            draw_curves(rows, self._folder.curves_file)
 
     def sync(self) -> None:
         """Wait until the disk has every row; called before a checkpoint, which must not be ahead of the log."""
         os.fsync(self._stream.fileno())
+
+
+def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write the rows as CSV, a column a name, empty where a row has none."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_file(path, text.getvalue().encode())
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,7 +29,9 @@ from gazeseg.train import checkpoint
 from gazeseg.train.collapse import CollapseWatch
 from gazeseg.train.optim import build_optimizer, lr_at
 from gazeseg.train.runfolder import RunFolder
-from gazeseg.train.runlog import RunLog, draw_curves
+from gazeseg.train.runlog import RunLog
+from gazeseg.train.trackers import Tracker
+from gazeseg.train.world import World, make_fabric
 from gazeseg.types import Batch
 
 
@@ -61,12 +64,15 @@ def fit(
     validate: Callable[[], float] | None = None,
     resume: bool = False,
     momentum: Mapping[str, Any] | None = None,
+    fabric: Fabric | None = None,
+    trackers: Sequence[Tracker] = (),
 ) -> None:
     """Train ``method`` for ``config.iterations`` steps and leave log, curves and checkpoints in ``folder``.
 
     One step is ``accumulate`` micro-batches ``loader.batch(step * accumulate + k)`` whose loss is averaged, then clip,
-    update, ``method.after_step``. On a CPU the outcome depends on configuration, loader and thread count alone: a run
-    killed at any moment and resumed ends with the same bits as one that was left alone.
+    update, ``method.after_step``. Under ``torchrun`` every process calls this, and they share out the micro-batches of
+    a step: see :mod:`gazeseg.train.world`. On a CPU the outcome of one process depends on configuration, loader and
+    thread count alone: a run killed at any moment and resumed ends with the same bits as one that was left alone.
 
     Args:
         method: What to train; it is moved to the device and stays there.
@@ -79,14 +85,18 @@ def fit(
         resume: Go on from the last checkpoint, or from 0 where there is none.
         momentum: ``state_dict`` of the optimiser of another run of the same method, of which the state of each
             parameter is taken over where this run begins at 0.
+        fabric: What :func:`~gazeseg.train.world.make_fabric` returned; made here by default.
+        trackers: Where else the rows of the log go; they are closed at the end.
 
     Raises:
         GazeSegError: if a loss term is not finite, with the step and the term.
         DataError: if the checkpoint is corrupt or belongs to another method, or cannot be written.
         ConfigError: if the device is not there.
     """
+    world = World.from_environment()
+    fabric = fabric or make_fabric(config, resolve_device(config.device), world)
     with _threads(config.threads):
-        _fit(method, loader, config, folder, validate, resume, momentum)
+        _fit(method, loader, config, folder, validate, resume, momentum, fabric, world, trackers)
 
 
 def _fit(
@@ -97,39 +107,47 @@ def _fit(
     validate: Callable[[], float] | None,
     resume: bool,
     momentum: Mapping[str, Any] | None,
+    fabric: Fabric,
+    world: World,
+    trackers: Sequence[Tracker],
 ) -> None:
-    device = resolve_device(config.device)
+    device = fabric.device
     layout = torch.channels_last if config.channels_last else torch.contiguous_format
     torch.manual_seed(config.seed)
     torch.backends.cudnn.benchmark = True  # the input size never changes within a run
     method.to(device, memory_format=layout)  # type: ignore[call-overload]  # the stub omits memory_format beside device
     optimizer = build_optimizer(method.parameters(), config, fused=device.type == "cuda")
-    state = _resume(method, optimizer, folder, device) if resume else _State()
+    state = _resume(method, optimizer, folder, device, settle=world.writes) if resume else _State()
     if momentum is not None and state.step == 0:
         optimizer.load_state_dict({**optimizer.state_dict(), "state": momentum["state"]})
     if config.compile:
         for network in method.modules():
             if isinstance(network, SegmentationNet):
                 network.body.compile()  # in place, so that the names in the checkpoint stay; the head is one matmul
-    fabric = Fabric(accelerator=device.type, devices=1, precision=config.precision)
+    if world.rank:  # process 0 goes on with the saved state, the others with noise of their own
+        torch.manual_seed(hash((config.seed, state.step, world.rank)) % 2**63)
     module, update = fabric.setup(_Step(method), optimizer)
     method.train()
+    parts = world.parts(config.accumulate)
+    fabric.barrier()  # process 0 may remove old checkpoints only after all have read theirs
 
     began = time.monotonic() - state.time_s
-    window = _Window(state.pending, state.step)
-    with RunLog(folder, state.step) as log, make_progress() as progress:
+    window = _Window(state.pending, state.step, fabric)
+    with RunLog(folder, state.step, trackers, writes=world.writes) as log, make_progress() as progress:
         watch = CollapseWatch(folder.metrics())
         bar = progress.add_task("training", total=config.iterations, completed=state.step, note="")
         for step in range(state.step, config.iterations):
             rate = lr_at(step, config)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            for part in range(config.accumulate):
-                batch = loader.batch(step * config.accumulate + part).to(device, non_blocking=True)
+            for part in parts:
+                with window.waiting():
+                    batch = loader.batch(step * config.accumulate + part).to(device, non_blocking=True)
                 image = batch.image.contiguous(memory_format=layout)
-                losses, logs = module(_Parcel(dataclasses.replace(batch, image=image), step))
-                loss = torch.stack(list(losses.values())).sum()
-                fabric.backward(loss / config.accumulate)
+                with fabric.no_backward_sync(module, enabled=world.size > 1 and part != parts[-1]):
+                    losses, logs = module(_Parcel(dataclasses.replace(batch, image=image), step))
+                    loss = torch.stack(list(losses.values())).sum()
+                    fabric.backward(loss / len(parts))
                 window.add(step, loss, losses, logs)
             if config.clip_norm is not None:
                 fabric.clip_gradients(module, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
@@ -157,14 +175,16 @@ def _fit(
                 if dice > state.best:
                     state.best, state.best_step = dice, state.step
                 log.write({"step": state.step, "time_s": round(time.monotonic() - began, 3), "val/dice": dice})
-                draw_curves(folder.metrics(), folder.curves_file)
+                log.draw()
             if last or validated or state.step % config.checkpoint_every == 0:
                 window.fetch()
                 state.time_s, state.pending = time.monotonic() - began, window.values
-                log.sync()
-                best_step = state.best_step if state.best_step >= 0 else None
-                checkpoint.save(folder, state.step, method.state_dict(), _pack(state, optimizer), best_step=best_step)
-    draw_curves(folder.metrics(), folder.curves_file)
+                if world.writes:
+                    log.sync()
+                    best_step = state.best_step if state.best_step >= 0 else None
+                    packed = _pack(state, optimizer)
+                    checkpoint.save(folder, state.step, method.state_dict(), packed, best_step=best_step)
+        log.draw()
 
 
 @dataclass(slots=True)
@@ -188,7 +208,9 @@ def _pack(state: _State, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     }
 
 
-def _resume(method: Method, optimizer: torch.optim.Optimizer, folder: RunFolder, device: torch.device) -> _State:
+def _resume(
+    method: Method, optimizer: torch.optim.Optimizer, folder: RunFolder, device: torch.device, *, settle: bool
+) -> _State:
     """Load the last checkpoint into method, optimiser and random state; a fresh state where there is none."""
     if checkpoint.find(folder, "last") is None:
         return _State()
@@ -207,7 +229,8 @@ def _resume(method: Method, optimizer: torch.optim.Optimizer, folder: RunFolder,
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise DataError(f"{loaded.path}: not a checkpoint of this method and network ({reason}); train anew") from None
-    checkpoint.settle(folder, last_step=state.step, best_step=state.best_step if state.best_step >= 0 else None)
+    if settle:
+        checkpoint.settle(folder, last_step=state.step, best_step=state.best_step if state.best_step >= 0 else None)
     return state
 
 
@@ -260,11 +283,20 @@ class _Window:
     the GPU.
     """
 
-    def __init__(self, values: dict[str, list[float]], step: int) -> None:
+    def __init__(self, values: dict[str, list[float]], step: int, fabric: Fabric) -> None:
         self.values = values
+        self._fabric = fabric
         self._waiting: list[tuple[int, str, Tensor]] = []
         self._opened_step = step
         self._opened_s = time.monotonic()
+        self._waited_s = 0.0
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time inside as waiting for the loader."""
+        began = time.monotonic()
+        yield
+        self._waited_s += time.monotonic() - began
 
     def add(self, step: int, loss: Tensor, losses: dict[str, Tensor], logs: dict[str, Tensor]) -> None:
         """Note one micro-batch."""
@@ -280,14 +312,20 @@ class _Window:
         """
         if not self._waiting:
             return
-        numbers: list[float] = torch.stack([value.reshape(()).float() for *_, value in self._waiting]).tolist()
-        for (step, name, _), number in zip(self._waiting, numbers, strict=True):
-            if name.startswith("loss") and not math.isfinite(number):
+        noted = torch.stack([value.reshape(()).float() for *_, value in self._waiting])
+        if self._fabric.world_size > 1:
+            gathered = self._fabric.all_gather(noted)  # (processes, values): all took note of the same names
+            assert isinstance(gathered, Tensor)  # noqa: S101 -- for the type checker: a tensor goes in
+            noted = gathered
+        numbers: list[list[float]] = noted.reshape(-1, len(self._waiting)).T.tolist()
+        for (step, name, _), values in zip(self._waiting, numbers, strict=True):
+            number = next((value for value in values if not math.isfinite(value)), 0.0)
+            if name.startswith("loss") and number:
                 raise GazeSegError(
                     f"step {step + 1}: {name.replace('/', ' term ')} is {number}; the run has diverged: lower train.lr,"
                     " set train.clip_norm or use --train.precision 32-true"
                 )
-            self.values.setdefault(name, []).append(number)
+            self.values.setdefault(name, []).extend(values)
         self._waiting = []
 
     def close(self, step: int) -> dict[str, float]:
@@ -295,7 +333,22 @@ class _Window:
         self.fetch()
         now = time.monotonic()
         row = {name: sum(series) / len(series) for name, series in self.values.items()}
-        row["it_per_s"] = round((step - self._opened_step) / max(now - self._opened_s, 1e-9), 3)
+        span = max(now - self._opened_s, 1e-9)
+        row["it_per_s"] = round((step - self._opened_step) / span, 3)
+        row["loader_share"] = round(self._waited_s / span, 3)
+        row["memory_mb"] = round(_peak_memory_mb(self._fabric.device), 1)
         self.values = {}
-        self._opened_step, self._opened_s = step, now
+        self._opened_step, self._opened_s, self._waited_s = step, now, 0.0
         return row
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    """Return the peak memory of the GPU, or of this process where there is none."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    if sys.platform == "win32":
+        return 0.0  # not to be had there without another package
+    import resource  # POSIX only
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB elsewhere
