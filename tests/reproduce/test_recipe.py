@@ -69,6 +69,8 @@ def test_a_run_is_recognised_and_one_with_another_key_is_not(make_run, tmp_path)
     changed = RunFolder(make_run(tmp_path / "changed", [0.7], values=other)).config()
     assert recognise(changed, "Kvasir-SEG") is None
     assert recipe.changes(changed, "cpu-small") == ["method.init"]
+    clipped = own.model_copy(update={"train": own.train.model_copy(update={"clip_norm": 1.0})})
+    assert recipe.changes(clipped, "cpu-small") == ["train.clip_norm"]
 
 
 def test_near_misses_are_named():

@@ -115,8 +115,7 @@ class Recipe:
     def changes(self, config: RunConfig, scale: str) -> list[str]:
         """Return the dotted keys in which a run differs from what this recipe makes at ``scale``.
 
-        Seed, paths and keys that say where and how fast to compute are left out; what the recipe leaves to the data set
-        or to the method is, too.
+        Seed, paths and keys that say where and how fast to compute are left out.
         """
         given = config.model_dump(mode="json")
         wanted = build(RunConfig, self.config(scale), self.name)
@@ -213,7 +212,7 @@ def _method_keys(config: RunConfig) -> dict[str, Any]:
 def _differing(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
     flat = flatten(given)
     free = MAY_CHANGE | {"train.seed"}
-    fixed = {key: value for key, value in flatten(wanted).items() if value is not None and key not in free}
+    fixed = {key: value for key, value in flatten(wanted).items() if key not in free}
     return [key for key, value in fixed.items() if not key.startswith("evaluate.") and flat.get(key) != value]
 
 
