@@ -7,6 +7,7 @@ the other overlaps are in [0, 1], distances in ``unit``.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -122,7 +123,7 @@ class Result(Section):
         """Stem of its file."""
         base = self.recipe.replace("/", "-") if self.recipe else f"{self.dataset}-{self.method}"
         parts = [base, self.scale or "", self.control, "legacy" if self.protocol == "legacy" else ""]
-        return "-".join(part for part in parts if part).replace(" ", "_").replace("/", "_")
+        return re.sub(r"[^\w.-]+", "_", "-".join(part for part in parts if part)).strip("_")
 
     def write(self, path: Path) -> None:
         """Write the file in one step."""
