@@ -6,13 +6,15 @@ from collections import Counter
 from typing import Any, Final, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from gazeseg.data.dataset import Dataset
 from gazeseg.data.labelled import labelled_patients
 from gazeseg.data.schema import SIMULATED
 from gazeseg.data.split import check_splits, shared_images
+from gazeseg.gaze.frame import guess_display, guess_frame
 from gazeseg.gaze.quality import control_shares, frame_verdict, gaze_quality, summarise
-from gazeseg.types import IGNORE, Split
+from gazeseg.types import IGNORE, Fixations, Split
 
 SUBSETS: Final = (5, 10, 20, 30, 40, 50, 100)  # % of the patients
 
@@ -61,8 +63,19 @@ def check_dataset(dataset: Dataset) -> dict[str, Any]:
     if len(seen) > 1:
         controls = control_shares({name: dataset.fixations[name] for name in seen}, seen)
         result["controls"] = controls
-        result["verdict"] = frame_verdict(controls)
+        result["verdict"] = _verdict(controls, {name: dataset.fixations[name] for name in seen}, seen)
+    elif (display := guess_display({case.case_id: dataset.fixations[case.case_id] for case in with_gaze})) is not None:
+        result["verdict"] = display
     return result
+
+
+def _verdict(
+    controls: dict[str, dict[str, float]], fixations: dict[str, Fixations], masks: dict[str, npt.NDArray[np.bool_]]
+) -> str | None:
+    """The likeliest mistake: a frame that fits better than the best of the controls, or else what the controls tell."""
+    guess = guess_frame(fixations, masks)
+    flips = max(controls[name]["mean"] for name in controls if name not in ("true", "weighted", "shuffled"))
+    return guess.text if guess is not None and guess.share > flips else frame_verdict(controls)
 
 
 def _labelled_subsets(dataset: Dataset) -> list[dict[str, int]]:

@@ -199,7 +199,8 @@ def _shown(folder: Path, stem: str, session: Session, trials: Sequence[Trial], f
 def _table(path: Path, columns: dict[str, Any]) -> None:
     """Write a compressed table without header, under a temporary name first."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with gzip.open(temporary, "wt", encoding="utf-8", compresslevel=4, newline="") as stream:
+    # without name and date in the header: the same recording gives the same bytes
+    with temporary.open("wb") as raw, gzip.GzipFile("", "wb", 4, raw, mtime=0) as stream:
         pd.DataFrame(columns).to_csv(stream, sep="\t", header=False, index=False, na_rep="n/a", float_format="%.10g")
     temporary.replace(path)
 
