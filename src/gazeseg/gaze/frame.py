@@ -17,20 +17,21 @@ from gazeseg.gaze.geometry import Viewport
 from gazeseg.gaze.quality import CLEARLY, BoolArray, in_mask_share
 from gazeseg.types import Fixations
 
-DISPLAYS: Final = (
-    (1024, 768),
-    (1280, 720),
-    (1280, 1024),
-    (1366, 768),
-    (1440, 900),
-    (1536, 864),
-    (1600, 1200),
-    (1680, 1050),
+DISPLAYS: Final = (  # the most common first: of two that explain the gaze about equally well it is the likelier
     (1920, 1080),
     (1920, 1200),
+    (1280, 1024),
+    (1366, 768),
+    (1536, 864),
     (2560, 1440),
+    (1680, 1050),
+    (1440, 900),
+    (1600, 1200),
+    (1024, 768),
+    (1280, 720),
     (3840, 2160),
 )
+_TIE: Final = 0.02
 _MOST: Final = 150  # cases that a guess rests on
 _SHIFTS: Final = (-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3)  # of the side
 _FAR: Final = 0.2  # mean share off the image from which coordinates alone raise a guess
@@ -62,13 +63,12 @@ def guess_frame(fixations: Mapping[str, Fixations], masks: Mapping[str, BoolArra
         return float(np.mean([in_mask_share(move(fixations[name]), masks[name]) for name in names]))
 
     given = share(lambda fix: fix)
-    best = max(((share(move), what, fix) for what, fix, move in _candidates()), key=lambda found: found[0])
-    if best[0] < given + CLEARLY:
+    found = [(share(move), what, fix) for what, fix, move in _candidates()]
+    highest = max(candidate[0] for candidate in found)
+    best, what, fix = next(candidate for candidate in found if candidate[0] >= highest - _TIE)
+    if best < given + CLEARLY:
         return None
-    return Guess(
-        best[0],
-        f"frame: {best[0]:.3f} of the fixations lie inside if {best[1]}, {given:.3f} as given: {best[2]}",
-    )
+    return Guess(best, f"frame: {best:.3f} of the fixations lie inside if {what}, {given:.3f} as given: {fix}")
 
 
 def guess_display(fixations: Mapping[str, Fixations]) -> str | None:
@@ -78,7 +78,7 @@ def guess_display(fixations: Mapping[str, Fixations]) -> str | None:
         return None
     x, y = (np.concatenate([getattr(fix, name) for fix in seen]) for name in ("x_px", "y_px"))
     reach = (float(np.quantile(x, 0.995)), float(np.quantile(y, 0.995)))
-    holding = (size for size in DISPLAYS if reach[0] < size[0] and reach[1] < size[1])
+    holding = (size for size in sorted(DISPLAYS) if reach[0] < size[0] and reach[1] < size[1])
     display = next(holding, None)
     if display is None or min(float(np.quantile(x, 0.005)), float(np.quantile(y, 0.005))) < -0.1 * display[1]:
         return None
