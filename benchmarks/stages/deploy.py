@@ -184,7 +184,7 @@ def rows() -> list[Row]:
     """Time the pipeline with a large and a small network, SEG writing, and ONNX Runtime."""
     torch.set_num_threads(1)
     return [
-        _pipeline("basic_unet", 224, 8, 4, None),
+        _pipeline("basic_unet", 224, 4, 4, None),
         _pipeline("small_unet", 96, 32, 16, 30.0),
         _seg(),
         _onnx(),
