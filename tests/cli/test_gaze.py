@@ -118,3 +118,15 @@ def test_bids_goes_out_and_comes_back(tmp_path, dataset, capsys):
     for case in ("one", "two"):
         np.testing.assert_allclose(back[case].x_px, first[case].x_px)
         assert back[case].onset_ms.tolist() == first[case].onset_ms.tolist()
+
+
+def test_a_table_of_views_names_the_images(tmp_path, dataset, capsys):
+    file = asc(tmp_path / "anna.asc", cases=("x",))
+    views = tmp_path / "views.csv"
+    views.write_text("time_ms,image,left_px,top_px,width_px,height_px\n0,one,0,0,1200,800\n9000,,,,,\n")
+    status, _, err = run(capsys, "gaze", "import", file, "--data", dataset, "--views", views)
+    assert status == 0, err
+    assert "images and their places from views.csv" in err
+    np.testing.assert_allclose(
+        Dataset.load(dataset).fixations["one"].x_px, (np.array([200, 600, 1000]) + 0.5) / 4 - 0.5, atol=0.25
+    )

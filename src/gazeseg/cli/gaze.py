@@ -30,6 +30,7 @@ def import_(
     screen_cm: str | None = None,
     distance_cm: float | None = None,
     viewport: str = "fit",
+    views: Path | None = None,
     conflict: Literal["ask", "replace", "keep", "merge"] = "ask",
 ) -> None:
     """Read recordings, find the fixations, put them on the images and say how good they are.
@@ -55,6 +56,7 @@ def import_(
         screen_cm: Display in cm, 53x30.
         distance_cm: From the eye to the display.
         viewport: Where the image lay, if the file does not say: fit, native, stretch or box:LEFT,TOP,WIDTH,HEIGHT.
+        views: Table of what the display showed: time_ms, image, left_px, top_px, width_px, height_px, tracker_ms.
         conflict: What to do with a second reader of an image: ask, replace, keep or merge.
     """
     from gazeseg.console import say, warn
@@ -63,6 +65,7 @@ def import_(
     from gazeseg.errors import ConfigError
     from gazeseg.gaze.io.formats import read_gaze
     from gazeseg.gaze.io.trial import ReadOptions
+    from gazeseg.gaze.io.views import apply_views
     from gazeseg.gaze.readings import Display, make_readings
     from gazeseg.report.gaze import write_quality_page
 
@@ -74,11 +77,14 @@ def import_(
     resolve = resolver(dataset)
     pixels, centimetres = _pair(screen, "--screen"), _pair(screen_cm, "--screen-cm")
     display = Display((round(pixels[0]), round(pixels[1])) if pixels else None, centimetres, distance_cm, viewport)
-    options = ReadOptions(resolve, eye, reader, image, start, end, display.screen_px, mapping)
+    whole = "*" if views is not None and image is None else image
+    options = ReadOptions(resolve, eye, reader, whole, start, end, display.screen_px, mapping)
     sizes = {case.case_id: case.size for case in dataset.cases}
     read = []
     for file in files:
         session = read_gaze(file, options, format)
+        if views is not None:
+            session = apply_views(session, views)
         readings = make_readings(session, sizes, resolve, display, None, fixations)
         say(f"{file}: {session.format}, {len(readings.readings)} viewings")
         for line in readings.assumptions:

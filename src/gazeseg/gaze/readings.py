@@ -16,7 +16,7 @@ import numpy as np
 
 from gazeseg.errors import ConfigError, DataError, near_miss
 from gazeseg.gaze.fixations import Detection, Events, detect_fixations
-from gazeseg.gaze.geometry import Viewport, px_per_degree
+from gazeseg.gaze.geometry import Viewing, Viewport, px_per_degree
 from gazeseg.gaze.io.trial import Session, Trial
 from gazeseg.gaze.recording import Quality, measure
 from gazeseg.types import Fixations, FloatArray, Recording, ScreenGeometry
@@ -149,7 +149,7 @@ def _reading(
     source: Source,
     told: dict[str, None],
 ) -> Reading:
-    to_image, zoom = _to_image(session, trial, size, display, told)
+    viewing = _viewing(session, trial, size, display, told)
     detected = source == "detect" or (source == "auto" and len(trial.samples) > 1)
     if (source == "tracker" and not len(trial.marks)) or (detected and not len(trial.samples)):
         raise DataError(
@@ -161,19 +161,24 @@ def _reading(
         scale = degree if degree is not None else ASSUMED_PX_PER_DEGREE
         x, y = trial.samples.x, trial.samples.y
     else:
-        x, y = to_image(trial.samples.x, trial.samples.y)
+        height, width = size
+        x, y = trial.samples.x * width - 0.5, trial.samples.y * height - 0.5
+        zoom = 1.0 if display.screen_px is None else min(display.screen_px[0] / width, display.screen_px[1] / height)
         scale = degree / zoom if degree is not None else max(size) / ASSUMED_IMAGE_DEG
         if degree is None:
             told[f"the longer side of an image is taken for {ASSUMED_IMAGE_DEG:g} degrees"] = None
     recording = Recording(trial.samples.time_ms, x, y, case, trial.reader_id)
-    events = detect_fixations(recording, scale, detection) if len(trial.samples) else None
+    breaks = tuple(view.onset_ms for view in viewing.viewports[1:]) if viewing is not None else ()
+    events = detect_fixations(recording, scale, detection, breaks_ms=breaks) if len(trial.samples) else None
     if detected and events is not None:
-        places = (events.x_px, events.y_px) if trial.space == "image" else to_image(events.x_px, events.y_px)
-        onset, duration = events.onset_ms, events.duration_ms
+        places, onset, duration = (events.x_px, events.y_px), events.onset_ms, events.duration_ms
         _tell_detection(events, told)
     else:
-        places = to_image(trial.marks.x, trial.marks.y)
-        onset, duration = trial.marks.onset_ms, trial.marks.duration_ms
+        places, onset, duration = (trial.marks.x, trial.marks.y), trial.marks.onset_ms, trial.marks.duration_ms
+        if viewing is None:
+            places = (places[0] * size[1] - 0.5, places[1] * size[0] - 0.5)
+    if viewing is not None:
+        places = viewing.to_image(onset, *places)
     fixations = Fixations(*places, onset - trial.start_ms, duration, size, case, trial.reader_id)
     quality = measure(
         case,
@@ -196,28 +201,19 @@ def _tell_detection(events: Events, told: dict[str, None]) -> None:
     told[f"{name} with thresholds that follow the noise, at {float(figures['sampling_hz']):.0f} Hz"] = None
 
 
-def _to_image(
+def _viewing(
     session: Session, trial: Trial, size: tuple[int, int], display: Display, told: dict[str, None]
-) -> tuple[Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]], float]:
-    """The map from the space of a trial to image px, and the screen px to an image px (geometric mean)."""
+) -> Viewing | None:
+    """Where the image lay on the screen, or ``None`` where positions are shares of the image."""
     if trial.space == "image":
-        height, width = size
-        zoom = 1.0
-        if display.screen_px is not None:
-            zoom = min(display.screen_px[0] / width, display.screen_px[1] / height)
-        return lambda x, y: (x * width - 0.5, y * height - 0.5), zoom
-    if isinstance(trial.viewport, Viewport):
-        view = trial.viewport
-        told["where the image lay on the screen: as the file says"] = None
-    elif trial.viewport is not None:
-        view = Viewport.box(size, trial.viewport)
-        told["where the image lay on the screen: as the file says"] = None
-    else:
-        view = _viewport(session, size, display)
+        return None
+    if not trial.places:
         told[f"where the image lay on the screen: {display.viewport}, on {_wide(display)} (the file does not say)"] = (
             None
         )
-    return view.to_image, math.sqrt(view.zoom_x * view.zoom_y)
+        return Viewing((_viewport(session, size, display),))
+    told["where the image lay on the screen: as the file says"] = None
+    return Viewing(tuple(dataclasses.replace(Viewport.box(size, box), onset_ms=at) for at, box in trial.places))
 
 
 def _wide(display: Display) -> str:

@@ -21,7 +21,7 @@ import pandas as pd
 
 from gazeseg.errors import DataError
 from gazeseg.gaze.io.columns import Columns
-from gazeseg.gaze.io.trial import NO_MARKS, Marks, ReadOptions, Samples, Session, Trial, combine_eyes, rising
+from gazeseg.gaze.io.trial import NO_MARKS, Marks, Places, ReadOptions, Samples, Session, Trial, combine_eyes, rising
 from gazeseg.types import FloatArray
 
 NAME: Final = "bids"
@@ -65,9 +65,9 @@ def read(path: Path, options: ReadOptions) -> Session:
     subject = re.search(r"sub-([a-zA-Z0-9]+)", path.name)
     reader = options.reader_id or (subject[1] if subject else path.stem)
     trials = []
-    for image, start, stop, box in _shown(path, stem, samples, options):
+    for image, start, stop, places in _shown(path, stem, samples, options):
         trials.append(
-            Trial(image, reader, "screen", samples.between(start, stop), marks.between(start, stop), start, box)
+            Trial(image, reader, "screen", samples.between(start, stop), marks.between(start, stop), start, places)
         )
     return Session(
         NAME,
@@ -148,14 +148,15 @@ def _events(path: Path, stem: str, recording: str | None, meta: dict[str, Any]) 
     return Marks(x, y, onset, duration * 1e3)
 
 
-def _shown(
-    path: Path, stem: str, samples: Samples, options: ReadOptions
-) -> list[tuple[str, float, float, tuple[float, float, float, float] | None]]:
-    """Image, start and end in ms of the tracker, and box on the screen of every image that ``*_events.tsv`` names."""
+def _shown(path: Path, stem: str, samples: Samples, options: ReadOptions) -> list[tuple[str, float, float, Places]]:
+    """Image, start and end in ms of the tracker, and places on the screen of every image that ``*_events.tsv`` names.
+
+    Rows of one image without a pause between them are one viewing, zoomed or panned on the way.
+    """
     first = float(samples.time_ms[0]) if len(samples) else 0.0
     last = float(samples.time_ms[-1]) + 1 if len(samples) else first
     if options.image is not None:
-        return [(options.image, first, last, None)]
+        return [(options.image, first, last, ())]
     file = path.with_name(f"{stem}_events.tsv")
     if not file.exists():
         raise DataError(f"{path}: no {file.name} beside it names the image; say which case it was with --image")
@@ -163,15 +164,19 @@ def _shown(
     onset, duration = table.numbers(table.need("onset")), table.numbers(table.need("duration"))
     sides = ("left_px", "top_px", "width_px", "height_px")
     box = np.stack([table.numbers(side) for side in sides]).T if all(side in table for side in sides) else None
-    found = []
+    found: list[tuple[str, float, float, Places]] = []
     for row, image in enumerate(table.text(table.need("stim_file", "image"))):
         if image in ("", "n/a"):
             continue
         start = first + 1e3 * float(onset[row])
-        place = None
+        places: Places = ()
         if box is not None and np.isfinite(box[row]).all():
             left, top, width, height = box[row].tolist()
-            place = (left, top, width, height)
+            places = ((start, (left, top, width, height)),)
         stop = start + 1e3 * float(duration[row]) if np.isfinite(duration[row]) else last
-        found.append((PurePosixPath(str(image)).name, start, stop, place))
+        name = PurePosixPath(str(image)).name
+        if found and found[-1][0] == name and abs(found[-1][2] - start) < 0.01 and places:
+            found[-1] = (name, found[-1][1], stop, (*found[-1][3], *places))
+        else:
+            found.append((name, start, stop, places))
     return found

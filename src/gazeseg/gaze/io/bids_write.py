@@ -18,6 +18,7 @@ import gzip
 import json
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +28,6 @@ import pandas as pd
 from gazeseg import __version__
 from gazeseg.errors import DataError
 from gazeseg.gaze.fixations import sampling_interval_ms
-from gazeseg.gaze.geometry import Viewport
 from gazeseg.gaze.io.trial import Marks, Session, Trial
 from gazeseg.types import FloatArray
 
@@ -168,12 +168,12 @@ def _shown(folder: Path, stem: str, session: Session, trials: Sequence[Trial], f
     for trial in trials:
         time = trial.samples.time_ms
         end = float(time[-1]) + sampling_interval_ms(time)
-        box = ["n/a"] * 4
-        if trial.viewport is not None and not isinstance(trial.viewport, Viewport):
-            box = [f"{side:.10g}" for side in trial.viewport]
         start = min(trial.start_ms, float(time[0]))  # an image may appear between two samples
-        times = ((start - first_ms) / 1e3, (end - start) / 1e3)
-        lines.append("\t".join([*(f"{t:.10g}" for t in times), "image", trial.image or "n/a", *box]))
+        onsets = [start, *(at for at, _ in trial.places[1:]), end]
+        for k, (onset, stop) in enumerate(pairwise(onsets)):
+            box = [f"{side:.10g}" for side in trial.places[k][1]] if trial.places else ["n/a"] * 4
+            times = ((onset - first_ms) / 1e3, (stop - onset) / 1e3)
+            lines.append("\t".join([*(f"{t:.10g}" for t in times), "image", trial.image or "n/a", *box]))
     (folder / f"{stem}_events.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     screen: dict[str, Any] = {
         "ScreenOrigin": ["top", "left"],

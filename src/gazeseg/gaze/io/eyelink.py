@@ -35,6 +35,7 @@ from gazeseg.gaze.io.trial import (
     Trial,
     combine_eyes,
     rising,
+    unmoved,
 )
 from gazeseg.types import FloatArray
 
@@ -101,7 +102,7 @@ def read(path: Path, options: ReadOptions) -> Session:
             samples_.between(span.start_ms, span.stop_ms),
             marks.between(span.start_ms, span.stop_ms),
             span.start_ms,
-            span.box_px,
+            unmoved(span.box_px),
             _latest(found.validations, span.start_ms, eye),
         )
         for span in spans

@@ -28,6 +28,7 @@ from gazeseg.gaze.io.trial import (
     Trial,
     combine_eyes,
     rising,
+    unmoved,
     viewings,
 )
 from gazeseg.types import FloatArray
@@ -81,7 +82,7 @@ def read(path: Path, options: ReadOptions) -> Session:
                 samples,
                 marks,
                 float(time[rows[0]]),
-                _place(table, names, int(rows[0])),
+                unmoved(_place(table, names, int(rows[0]))),
                 _accuracy(table, names, int(rows[0])),
             )
         )

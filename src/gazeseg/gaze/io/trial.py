@@ -10,6 +10,7 @@ Positions stay in the space of the file until the place of the image on the scre
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gazeseg.errors import DataError
-from gazeseg.gaze.geometry import Viewport
 from gazeseg.types import FloatArray
 
 Eye = Literal["auto", "left", "right", "mean"]
 Space = Literal["screen", "image"]
+Box = tuple[float, float, float, float]  # left, top, width, height in screen px
+Places = tuple[tuple[float, Box], ...]  # a box from each time on, ms of the tracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class Trial:
         samples: from the start of the image to its end, or none.
         marks: the tracker's own fixations, or none.
         start_ms: when the image appeared, on the clock of the tracker.
-        viewport: where on the screen the file says that the image was; ``None``: it does not say.
+        places: where on the screen the file says that the image was, each from a time on; empty: it does not say.
         accuracy: the last validation before the trial.
         target: (N,) x and (N,) y of a target that the reader was told to look at, in the same space.
     """
@@ -98,7 +100,7 @@ class Trial:
     samples: Samples = NO_SAMPLES
     marks: Marks = NO_MARKS
     start_ms: float = 0.0
-    viewport: Viewport | tuple[float, float, float, float] | None = None
+    places: Places = ()
     accuracy: Accuracy | None = None
     target: tuple[FloatArray, FloatArray] | None = None
 
@@ -182,6 +184,11 @@ def rising(path: Path, samples: Samples) -> tuple[Samples, list[str]]:
     mended = Samples(samples.time_ms[order], samples.x[order], samples.y[order], pupil)
     twins = len(steps) + 1 - len(order)
     return mended, [f"{len(back)} timestamps did not rise (at most {-worst:g} ms back): sorted, {twins} twins dropped"]
+
+
+def unmoved(box: Box | None) -> Places:
+    """Return the places of an image that lies in one box all the time, or in none that is known."""
+    return () if box is None else ((-math.inf, box),)
 
 
 def combine_eyes(
