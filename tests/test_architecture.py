@@ -12,7 +12,7 @@ LAYERS = [
     {"supervision"},
     {"data"},
     {"text"},
-    {"nets", "losses"},
+    {"nets", "losses", "promptable"},
     {"methods"},
     {"train"},
     {"evaluate", "predict"},

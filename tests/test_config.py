@@ -82,7 +82,7 @@ def test_the_shipped_configurations_are_valid(path):
 
 def test_the_small_configurations_share_one_budget():
     small = {path.stem: read_yaml(path) for path in CONFIGS if path.stem.endswith("_small")}
-    assert len(small) == 6
+    assert len(small) == 7
     steps = {name: config["train"].pop("iterations") for name, config in small.items()}
     assert steps == {name: 1500 if "fgi" in name else 3000 for name in small}  # a step of FGI costs several plain ones
     for section in ("data", "network", "train"):

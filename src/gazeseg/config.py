@@ -60,16 +60,25 @@ class CrfConfig(Section):
     iterations: int = Field(10, ge=1)  # fast uses at most 5: the mean field contracts
 
 
+SoftSource = Literal["crf", "heatmap", "prompt"]
+"""A soft map of a pseudo-mask folder; ``prompt`` is there after ``gazeseg masks --refine prompt``."""
+
+
 class PseudoConfig(Section):
     """How a soft map becomes nested binary targets."""
 
     thresholds: Thresholds | None = None  # None: those of the data set (``DS/dataset.yaml``), else .5 and .3
     threshold_at: Literal["network", "native"] = "network"  # GazeMedSeg resizes the soft map first, then thresholds
-    source: Literal["crf", "heatmap"] = "crf"
+    source: SoftSource = "crf"
+
+    @property
+    def ternary_source(self) -> Literal["heatmap", "prompt"]:
+        """The soft map of the ternary target: the plain heatmap, or the prompted map where levels are cut from it."""
+        return "prompt" if self.source == "prompt" else "heatmap"
 
 
 class PartialConfig(Section):
-    """The ternary target on the plain heatmap: foreground >= tau_f, background <= tau_b, ignore between (GNAN)."""
+    """The ternary target of heatmap (GNAN) or prompted map: foreground >= tau_f, background <= tau_b, else ignore."""
 
     tau_f: float = Field(0.6, gt=0, lt=1)
     tau_b: float = Field(0.3, gt=0, lt=1)
@@ -105,14 +114,36 @@ class GazeConfig(Section):
     seed: int = Field(0, ge=0)  # not the run's: every run of a control learns from the same gaze
 
 
+class PromptConfig(Section):
+    """How gaze asks a promptable model for masks, and which of them are kept."""
+
+    model: str = "lite_medsam"  # or a folder with a SAM, MedSAM or SAM 2 checkpoint that transformers reads
+    levels: Thresholds = (0.2, 0.3, 0.4)  # of the heatmap, as a share of its maximum: a box around what is above
+    margins: tuple[float, ...] = Field((0.0,), min_length=1)  # every side moves out by this share of the box
+    jitter: int = Field(0, ge=0)  # shifted copies of each box
+    jitter_share: float = Field(0.05, gt=0, lt=1)  # sd of the shift of each side, as a share of the box
+    rounds: int = Field(2, ge=0)  # times that the model is asked again, about the box of its own mean mask
+    round_margins: tuple[float, ...] = Field((0.05, 0.1), min_length=1)  # of these boxes: the share by which they grow
+    mode_share: float = Field(0.5, gt=0, le=1)  # of the maximum: a region whose own is lower is no object
+    points: int = Field(0, ge=0)  # most foreground points a prompt; LiteMedSAM has learnt from boxes alone
+    negatives: int = Field(0, ge=0)  # most background points a prompt
+    min_quality: float = Field(0.5, ge=0, le=1)  # below: the case falls back to its CRF map
+    min_area: float = Field(0.001, ge=0, le=1)  # share of the image; outside of the two bounds it falls back as well
+    max_area: float = Field(0.8, ge=0, le=1)
+    seed: int = Field(0, ge=0)  # of the shifts
+
+
 class MasksConfig(Section):
     """Everything that decides the content of a pseudo-mask folder."""
+
+    refine: Literal["none", "prompt"] = "none"  # a further stage after the CRF
 
     gaze: GazeConfig = GazeConfig()
     maps: MapsConfig = MapsConfig()
     crf: CrfConfig = CrfConfig()
     pseudo: PseudoConfig = PseudoConfig()
     partial: PartialConfig = PartialConfig()
+    prompt: PromptConfig = PromptConfig()  # with refine: prompt
 
 
 def _rates(values: tuple[float, float, float]) -> tuple[float, float, float]:

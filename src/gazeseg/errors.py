@@ -23,9 +23,10 @@ class DataError(GazeSegError):
 class MissingDependencyError(GazeSegError):
     """An optional package is not installed."""
 
-    def __init__(self, package: str, extra: str) -> None:
-        """Name the missing ``package`` and the ``extra`` that brings it."""
-        super().__init__(f'{package} is not installed; install it with: pip install "gazeseg[{extra}]"')
+    def __init__(self, package: str, extra: str, *, command: str = "") -> None:
+        """Name the missing ``package`` and the ``extra`` that brings it, or the ``command`` where no extra can."""
+        command = command or f'pip install "gazeseg[{extra}]"'
+        super().__init__(f"{package} is not installed; install it with: {command}")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

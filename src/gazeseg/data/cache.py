@@ -23,13 +23,13 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from gazeseg.config import GazeConfig
+from gazeseg.config import GazeConfig, SoftSource
 from gazeseg.console import track
 from gazeseg.data.controls import behind_maps, controlled
 from gazeseg.data.dataset import Case, Dataset
@@ -39,7 +39,8 @@ from gazeseg.gaze.control import changes_maps
 from gazeseg.supervision.levels import nested_levels
 from gazeseg.types import IGNORE, Fixations, Float32Array, UInt8Array
 
-FIELDS: Final = ("mask", "heatmap", "crf", "levels")
+SOFT: Final[tuple[SoftSource, ...]] = ("heatmap", "crf", "prompt")
+FIELDS: Final = ("mask", *SOFT, "levels")
 FORMAT: Final = 1  # part of every key: raise it when the same sources would give other bytes
 STALE_S: Final = 24 * 3600  # a temporary file this old belongs to a run that was killed
 
@@ -59,6 +60,8 @@ class Store:
     crf: UInt8Array | None  # (N, h, w) round(255 * value)
     levels: UInt8Array | None  # (N, L, h, w) 0 or 1, thresholded at native size
     fixations: tuple[Fixations, ...]  # (N,) in pixels of the original images: those behind heatmap, crf and levels
+    prompt: UInt8Array | None = None  # (N, h, w) round(255 * value)
+    scores: tuple[float, ...] | None = None  # (N,) trust in the pseudo-masks, 0..1; None: nothing is known of it
     tracks: tuple[Fixations, ...] | None = None  # (N,) of Batch.track where a control changes it alone; None: the same
 
     @property
@@ -70,6 +73,11 @@ class Store:
     def channels(self) -> int:
         """Channels of the images, 1 or 3."""
         return int(self.image.shape[3])
+
+    @property
+    def quality(self) -> npt.NDArray[np.float32]:
+        """(N,) how far the pseudo-mask of each case is to be trusted, 0..1; 1 where nothing is known of it."""
+        return np.asarray(self.scores or np.ones(len(self.cases)), dtype=np.float32)
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -83,7 +91,7 @@ def open_store(
     fields: Iterable[str] = (),
     pseudo: Path | None = None,
     thresholds: tuple[float, ...] | None = None,
-    source: Literal["crf", "heatmap"] = "crf",
+    source: SoftSource = "crf",
     gaze: GazeConfig | None = None,
     cache_dir: Path,
     jobs: int | None = None,
@@ -97,7 +105,7 @@ def open_store(
         dataset: Where images, masks and fixations come from.
         cases: Which cases, in this order.
         size: (h, w) of the network input.
-        fields: Beyond the image: ``mask``, ``heatmap``, ``crf``, ``levels``.
+        fields: Beyond the image: ``mask``, ``heatmap``, ``crf``, ``prompt``, ``levels``.
         pseudo: The pseudo-mask folder; needed for all but ``mask``.
         thresholds: Levels to cut at native size; None: those of the pseudo-mask folder. Only for ``levels``.
         source: Which soft map the ``levels`` are cut from.
@@ -109,14 +117,14 @@ def open_store(
         DataError: if a source file is missing or broken, or the cache cannot be written.
     """
     wanted = _checked_fields(fields, cases, dataset, pseudo)
-    folder = PseudoFolder.load(pseudo) if pseudo is not None and wanted & {"heatmap", "crf", "levels"} else None
+    folder = PseudoFolder.load(pseudo) if pseudo is not None and wanted & {*SOFT, "levels"} else None
     if thresholds is None and folder is not None:
         thresholds = folder.thresholds
     plans = [_image_plan(dataset, cases, size)]
     if "mask" in wanted:
         plans.append(_mask_plan(dataset, cases, size))
     if folder is not None:
-        plans.extend(_map_plan(folder, cases, size, kind) for kind in ("heatmap", "crf") if kind in wanted)
+        plans.extend(_map_plan(folder, cases, size, kind) for kind in SOFT if kind in wanted)
         if "levels" in wanted:
             plans.append(_levels_plan(folder, cases, size, thresholds or (), source))
 
@@ -140,6 +148,7 @@ def open_store(
     seen, tracked = dataset, None
     if gaze is not None and gaze.control != "none":
         seen, tracked = behind_maps(dataset, gaze), controlled(dataset, gaze)
+    scores = folder.scores() if folder is not None and source == "prompt" else {}
     image = arrays["image"]
     assert image is not None  # noqa: S101 -- for the type checker; its plan is always there
     return Store(
@@ -150,7 +159,9 @@ def open_store(
         mask=arrays.get("mask"),
         heatmap=arrays.get("heatmap"),
         crf=arrays.get("crf"),
+        prompt=arrays.get("prompt"),
         levels=arrays.get("levels"),
+        scores=tuple(scores.get(case.case_id, 1.0) for case in cases) if scores else None,
         fixations=tuple(seen.fixations[case.case_id] for case in cases),
         tracks=tuple(tracked.fixations[case.case_id] for case in cases) if tracked else None,
     )
@@ -247,11 +258,11 @@ def _mask_plan(dataset: Dataset, cases: Sequence[Case], size: tuple[int, int]) -
     return _Plan("mask", key, (len(cases), *size), decode)
 
 
-def _map_plan(folder: PseudoFolder, cases: Sequence[Case], size: tuple[int, int], kind: str) -> _Plan:
-    read = _map_reader(folder, kind)
+def _map_plan(folder: PseudoFolder, cases: Sequence[Case], size: tuple[int, int], kind: SoftSource) -> _Plan:
+    folder.require_soft(kind)
 
     def decode(case: Case) -> UInt8Array:
-        small = resize_map(read(case.case_id), size)
+        small = resize_map(folder.soft(kind, case.case_id), size)
         levels: UInt8Array = np.rint(small * np.float32(255)).astype(np.uint8)
         return levels
 
@@ -259,21 +270,19 @@ def _map_plan(folder: PseudoFolder, cases: Sequence[Case], size: tuple[int, int]
 
 
 def _levels_plan(
-    folder: PseudoFolder, cases: Sequence[Case], size: tuple[int, int], thresholds: tuple[float, ...], source: str
+    folder: PseudoFolder,
+    cases: Sequence[Case],
+    size: tuple[int, int],
+    thresholds: tuple[float, ...],
+    source: SoftSource,
 ) -> _Plan:
-    read = _map_reader(folder, source)
+    folder.require_soft(source)
 
     def decode(case: Case) -> UInt8Array:
-        return resize_labels(nested_levels(read(case.case_id), thresholds).labels, size)
+        return resize_labels(nested_levels(folder.soft(source, case.case_id), thresholds).labels, size)
 
     key = _map_key(folder, cases, "levels", source, size, [source, list(thresholds)])
     return _Plan("levels", key, (len(cases), len(thresholds), *size), decode)
-
-
-def _map_reader(folder: PseudoFolder, kind: str) -> Callable[[str], Float32Array]:
-    if kind == "crf" and folder.config.crf.mode == "off":
-        raise DataError(f"{folder.path}: made with crf.mode off, so it has no crf maps; set --pseudo.source heatmap")
-    return folder.crf if kind == "crf" else folder.heatmap
 
 
 def _map_key(
@@ -283,6 +292,8 @@ def _map_key(
     made_by = [maps.model_dump(mode="json", exclude=set(maps.inactive))]
     if kind == "crf":
         made_by.append(folder.config.crf.model_dump(mode="json"))
+    if kind == "prompt":
+        made_by.append(folder.config.prompt.model_dump(mode="json"))
     if changes_maps(folder.config.gaze):  # without a control nothing is added, so that older caches stay good
         made_by.append(folder.config.gaze.model_dump(mode="json"))
     return _key(field, cases, [folder.file(kind, case.case_id) for case in cases], size, [made_by, extra])

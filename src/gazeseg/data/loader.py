@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gazeseg.config import DataConfig, Labelled, PartialConfig, PseudoConfig
 from gazeseg.console import warn
-from gazeseg.data.cache import Store
+from gazeseg.data.cache import SOFT, Store
 from gazeseg.data.labelled import labelled_patients
 from gazeseg.data.streams import Rows, case_streams
 from gazeseg.data.text import CaseTexts
@@ -43,7 +43,17 @@ from gazeseg.errors import ConfigError, suggest
 from gazeseg.types import IGNORE, Batch, Fixations, FloatArray, UInt8Array
 
 TEXT: Final = frozenset({"text", "text_length", "text_fields"})
-KNOWN_NEEDS: Final = TEXT | {"labelled", "mask", "weak", "pseudo", "gaze_map", "track", "track_length"}
+KNOWN_NEEDS: Final = TEXT | {
+    "labelled",
+    "mask",
+    "weak",
+    "pseudo",
+    "soft",
+    "quality",
+    "gaze_map",
+    "track",
+    "track_length",
+}
 TRANSFORM: Final = 1  # stream of random numbers below one seed; see also gazeseg.data.streams.ORDER
 RESIDENT_SHARE: Final = 0.5  # of the free device memory; the rest is for the network
 TIE: Final = 1e-3  # of 255: keeps a map that equals a threshold on its side of it, whatever the interpolation rounds
@@ -58,6 +68,8 @@ def store_fields(needs: Iterable[str], pseudo: PseudoConfig) -> frozenset[str]:
     Example:
         >>> sorted(store_fields({"pseudo", "weak"}, PseudoConfig()))
         ['crf', 'heatmap']
+        >>> sorted(store_fields({"weak"}, PseudoConfig(source="prompt")))
+        ['prompt']
     """
     wanted = frozenset(needs)
     for unknown in sorted(wanted - KNOWN_NEEDS):
@@ -65,7 +77,11 @@ def store_fields(needs: Iterable[str], pseudo: PseudoConfig) -> frozenset[str]:
             f"the method needs '{unknown}', which the loader does not give{suggest(unknown, KNOWN_NEEDS)}"
         )
     fields = wanted & {"mask"}
-    if wanted & {"weak", "gaze_map"}:
+    if "weak" in wanted:
+        fields |= {pseudo.ternary_source}
+    if "soft" in wanted:
+        fields |= {pseudo.source}
+    if "gaze_map" in wanted:
         fields |= {"heatmap"}
     if "pseudo" in wanted:
         fields |= {"levels" if pseudo.threshold_at == "native" else pseudo.source}
@@ -104,7 +120,7 @@ class TrainLoader:
             store: Decoded arrays with the fields that :func:`store_fields` names.
             data: Augmentation, normalisation, and the patients whose masks may be seen.
             pseudo: How soft maps become levels; ``thresholds`` must be filled in if ``pseudo`` is needed.
-            partial: How the heatmap becomes the ternary target ``weak``.
+            partial: How the heatmap, or the prompted map, becomes the ternary target ``weak``.
             needs: Fields of the batch beyond ids, image and labelled.
             batch_size: Cases a batch.
             seed: Decides order and transforms.
@@ -157,14 +173,18 @@ class TrainLoader:
         pixels, inside = self._transformed(self._gather(rows), params)
         gazed, labelled = self._gazed[rows], self._labelled[rows]
 
-        mask = weak = pseudo = gaze_map = None
+        mask = weak = pseudo = soft = quality = gaze_map = None
         if "mask" in self.needs:
             mask = _ignore(pixels["mask"].long(), self._send_if_any(~labelled), None)
         silent = self._send_if_any(~gazed)
         if "pseudo" in self.needs:
             pseudo = _ignore(self._levels(pixels), silent, inside)
         if "weak" in self.needs:
-            weak = _ignore(self._ternary(pixels["heatmap"]), silent, inside)
+            weak = _ignore(self._ternary(pixels[self.pseudo.ternary_source]), silent, inside)
+        if "soft" in self.needs:
+            soft = (pixels[self.pseudo.source].float() / 255).clamp_(0, 1).unsqueeze(1)
+        if "quality" in self.needs:
+            quality = send(self.store.quality[rows], self.device)
         if "gaze_map" in self.needs:
             gaze_map = (pixels["heatmap"].float() / 255).clamp_(0, 1).unsqueeze(1)
         track = length = None
@@ -182,6 +202,8 @@ class TrainLoader:
             mask=mask,
             weak=weak,
             pseudo=pseudo,
+            soft=soft,
+            quality=quality,
             gaze_map=gaze_map,
             track=track,
             track_length=length,
@@ -231,7 +253,7 @@ class TrainLoader:
         if not params.resamples:
             return out, None
 
-        soft = [name for name in ("heatmap", "crf") if name in out]
+        soft = [name for name in SOFT if name in out]
         hard = [name for name in ("mask", "levels") if name in out]
         maps = torch.stack([out[name].float() for name in soft], dim=1) if soft else None
         planes = [out[name].unsqueeze(1) if name == "mask" else out[name] for name in hard]
@@ -252,10 +274,10 @@ class TrainLoader:
         soft = pixels[self.pseudo.source]
         return torch.stack([_reaches(soft, t) for t in self.pseudo.thresholds or ()], dim=1).long()  # bytes, then long
 
-    def _ternary(self, heat: Tensor) -> Tensor:
+    def _ternary(self, soft: Tensor) -> Tensor:
         """Return (B, H, W) int64 of 0, 1 and 255: GNAN's target, as :func:`gazeseg.supervision.levels.ternary`."""
-        foreground = _reaches(heat, self.partial.tau_f)
-        above = _exceeds(heat, self.partial.tau_b) | foreground
+        foreground = _reaches(soft, self.partial.tau_f)
+        above = _exceeds(soft, self.partial.tau_b) | foreground
         return (above * IGNORE - foreground * (IGNORE - 1)).long()  # in bytes, then one conversion
 
     def _track(self, rows: Rows, params: TransformParams) -> tuple[Tensor, Tensor]:

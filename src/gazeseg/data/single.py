@@ -30,6 +30,7 @@ def single_batch(
     needs: Iterable[str] = (),
     *,
     maps: MasksConfig | None = None,
+    prompted: Float32Array | None = None,
     text: TextStore | None = None,
 ) -> Batch:
     """Return a batch of one case.
@@ -40,6 +41,7 @@ def single_batch(
         config: The resolved configuration of a run: network size, normalisation, thresholds.
         needs: Fields of the batch beyond ids and image.
         maps: How heatmap and CRF are made; needed for ``pseudo``, ``weak`` and ``gaze_map``.
+        prompted: (H, W) map of a promptable model, which nothing here loads; None: the CRF map stands in for it.
         text: Where the text comes from, for ``text``; a case that is not in it has none.
 
     Raises:
@@ -59,7 +61,8 @@ def single_batch(
                 f"{dataset.root}: {', '.join(sorted(needs))} of case '{case.case_id}' need a recipe of maps"
             )
         heat, refined = case_maps(dataset, case, maps)
-        soft = {"heatmap": heat, "crf": heat if refined is None else refined}
+        crf = heat if refined is None else refined
+        soft = {"heatmap": heat, "crf": crf, "prompt": crf if prompted is None else prompted}
         arrays |= {name: _bytes(resize_map(soft[name], size))[None] for name in fields & soft.keys()}
         if "levels" in fields:
             levels = nested_levels(soft[config.pseudo.source], config.pseudo.thresholds or ()).labels
@@ -72,6 +75,7 @@ def single_batch(
         mask=arrays.get("mask"),
         heatmap=arrays.get("heatmap"),
         crf=arrays.get("crf"),
+        prompt=arrays.get("prompt"),
         levels=arrays.get("levels"),
         fixations=(dataset.fixations[case.case_id],),
     )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from gazeseg import methods
-from gazeseg.config import GazeConfig, MasksConfig
+from gazeseg.config import GazeConfig
 from gazeseg.data.dataset import Case, Dataset
 from gazeseg.data.loader import TEXT
 from gazeseg.data.pseudo import PseudoFolder, default_path
@@ -58,8 +58,15 @@ def explain_case(predictor: Predictor, dataset: Dataset, case_id: str) -> Explan
         notes.append("this case has no text: cases of the test split are never described")
     if described and config.text.control != "none":
         notes.append(f"trained under text.control {config.text.control}; the text is the case's own")
-    maps = _recipe(predictor, dataset) if needs & MAPS else None
-    batch = single_batch(dataset, case, config, needs, maps=maps, text=text)
+    folder = _pseudo_folder(predictor, dataset) if needs & MAPS else None
+    maps = folder.config.model_copy(update={"gaze": GazeConfig()}) if folder else None
+    prompted = None
+    if folder and config.pseudo.source == "prompt":
+        if folder.config.gaze.control == "none" and folder.file("prompt", case_id).is_file():
+            prompted = folder.soft("prompt", case_id)
+        else:
+            notes.append("no promptable model was asked about this case's own gaze; targets are of its CRF map")
+    batch = single_batch(dataset, case, config, needs, maps=maps, prompted=prompted, text=text)
     with torch.inference_mode():
         layers = method.explain(batch.to(predictor.device))
     found = (Map(i.row, i.title, i.values.float().cpu().numpy().astype(np.float32), i.kind) for i in layers)
@@ -114,13 +121,12 @@ def open_dataset(run: Path, data: Path | None) -> Dataset:
     return Dataset.load(path)
 
 
-def _recipe(predictor: Predictor, dataset: Dataset) -> MasksConfig:
-    """Return how the run's pseudo-masks were made, without the control that its gaze was under."""
-    config = predictor.config
-    learnt_from = config.data.pseudo or default_path(config.data.path or dataset.root, config.gaze)
-    here = default_path(dataset.root, GazeConfig())
-    folder = PseudoFolder.load(learnt_from if learnt_from.is_dir() else here)
-    return folder.config.model_copy(update={"gaze": GazeConfig()})
+def _pseudo_folder(predictor: Predictor, dataset: Dataset) -> PseudoFolder:
+    """Open the folder that the run learnt from; where it is gone, that of the data set at hand."""
+    config, prompted = predictor.config, predictor.config.pseudo.source == "prompt"
+    learnt_from = config.data.pseudo or default_path(config.data.path or dataset.root, config.gaze, prompted=prompted)
+    here = default_path(dataset.root, GazeConfig(), prompted=prompted)
+    return PseudoFolder.load(learnt_from if learnt_from.is_dir() else here)
 
 
 def _text_folder(predictor: Predictor, dataset: Dataset) -> Path:

@@ -112,8 +112,13 @@ class Gallery:
         if key not in self._pseudo:
             if folder.file("levels", case.case_id).is_file():
                 levels = folder.levels(case.case_id)
-            elif case.image is None or not len(dataset.fixations[case.case_id]) or changes_maps(folder.config.gaze):
-                return {}  # a gaze control is for training cases
+            elif (
+                case.image is None
+                or not len(dataset.fixations[case.case_id])
+                or changes_maps(folder.config.gaze)
+                or folder.config.pseudo.source == "prompt"
+            ):
+                return {}  # a gaze control is for training cases, and a report loads no promptable model
             else:
                 heat, refined = case_maps(dataset, case, folder.config)
                 soft = refined if refined is not None and folder.config.pseudo.source == "crf" else heat

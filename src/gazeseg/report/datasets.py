@@ -292,9 +292,11 @@ def pseudo_context(source: Source) -> dict[str, Any]:
 
 def _recipe(folder: PseudoFolder) -> str:
     maps, crf, pseudo = folder.config.maps, folder.config.crf, folder.config.pseudo
-    refined = (
-        "not refined" if crf.mode == "off" or pseudo.source == "heatmap" else f"refined by a dense CRF ({crf.mode})"
-    )
+    refined = {
+        "heatmap": "not refined",
+        "crf": "not refined" if crf.mode == "off" else f"refined by a dense CRF ({crf.mode})",
+        "prompt": f"refined by a promptable model ({folder.config.prompt.model}), which may have seen public images",
+    }[pseudo.source]
     control = control_label(folder.config.gaze)
     return (
         (f"Control: gaze {control}. " if control else "")

@@ -12,6 +12,7 @@ import torch
 
 from gazeseg.config import GazeConfig, PartialConfig, PseudoConfig, RunConfig, build, merge
 from gazeseg.console import warn
+from gazeseg.data.cache import SOFT
 from gazeseg.data.controls import behind_maps, controlled
 from gazeseg.data.dataset import Case, Dataset
 from gazeseg.data.labelled import labelled_patients
@@ -25,7 +26,7 @@ from gazeseg.methods.base import Method
 from gazeseg.train.start import find_start
 from gazeseg.train.trainer import resolve_device
 
-MAPS = frozenset({"pseudo", "weak", "gaze_map"})  # needs that are made from the pseudo-mask folder
+MAPS = frozenset({"pseudo", "weak", "soft", "quality", "gaze_map"})  # needs that are made from the pseudo-mask folder
 TRACK = frozenset({"track", "track_length"})
 GAZE = MAPS | TRACK
 TEXT = frozenset({"text", "text_length", "text_fields"})
@@ -206,7 +207,7 @@ def _resolve_targets(config: RunConfig, dataset: Dataset, needs: frozenset[str])
     Without a need for pseudo-masks, over what the data set recommends.
     """
     base: Mapping[str, Any] = dataset.info.masks_config().model_dump(exclude_unset=True)
-    refined = True
+    sources: Sequence[str] = SOFT
     if needs & MAPS:
         path = pseudo_path(config, dataset)
         if not path.is_dir():
@@ -214,14 +215,14 @@ def _resolve_targets(config: RunConfig, dataset: Dataset, needs: frozenset[str])
             raise DataError(f"{path} not found; run: {masks_command(config, dataset)}{where}")
         folder = PseudoFolder.load(path)
         folder.require(config, dataset)
-        made = folder.config
-        base, refined = made.model_dump(), made.crf.mode != "off"
+        base, sources = folder.config.model_dump(), folder.sources
     given = config.model_dump(exclude_unset=True)
     own = {key: value for key, value in given.get("pseudo", {}).items() if value is not None}
     values = merge(merge({"thresholds": DEFAULT_THRESHOLDS}, base.get("pseudo", {})), own)
-    if not refined and values.get("source", "crf") == "crf":
+    if values.get("source", "crf") not in sources:
         if "source" in own:
-            raise ConfigError("pseudo.source is crf, but the pseudo-masks were made with crf.mode off; use heatmap")
+            how = "with crf.mode off; use heatmap" if own["source"] == "crf" else "without --refine prompt"
+            raise ConfigError(f"pseudo.source is {own['source']}, but the pseudo-masks were made {how}")
         values["source"] = "heatmap"
     partial = merge(base.get("partial", {}), given.get("partial", {}))
     return config.model_copy(
