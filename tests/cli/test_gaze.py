@@ -84,6 +84,12 @@ def test_a_second_reader_needs_a_decision(tmp_path, dataset, capsys):
     assert (merged.reader_id, len(merged)) == ("anna+ben", 6)
     assert run(capsys, "gaze", "import", files[1], "--data", dataset, "--conflict", "replace")[0] == 0
     assert Dataset.load(dataset).fixations["one"].reader_id == "ben"
+    report = json.loads((dataset / "gaze" / "quality.json").read_text())
+    assert [row["file"] for row in report["files"]] == ["ben.asc"]
+    one = asc(tmp_path / "cleo.asc", cases=("one",))
+    assert run(capsys, "gaze", "import", one, "--data", dataset, "--conflict", "replace")[0] == 0
+    report = json.loads((dataset / "gaze" / "quality.json").read_text())
+    assert [(row["case_id"], row["file"]) for row in report["readings"]] == [("two", "ben.asc"), ("one", "cleo.asc")]
     status, _, err = run(capsys, "gaze", "import", *files, "--data", dataset, "--conflict", "replace")
     assert status == 2
     assert "'anna' (anna.asc) and 'ben' (ben.asc)" in err

@@ -86,7 +86,7 @@ def add_gaze(dataset: Dataset, files: Sequence[tuple[Session, Readings]], *, con
     folder = dataset.root / "gaze"
     folder.mkdir(exist_ok=True)
     order = [case.case_id for case in dataset.cases if len(combined.get(case.case_id, ()))]
-    report = _report(folder / QUALITY, files, fresh=conflict == "replace")
+    report = _report(folder / QUALITY, files, replaced=set(new) if conflict == "replace" else set())
     write_fixation_table(folder / "fixations.csv", [combined[case] for case in order])
     write_bytes(folder / QUALITY, (json.dumps(report, indent=1) + "\n").encode())
     formats = sorted({session.format for session, _ in files})
@@ -130,13 +130,19 @@ def _settle(root: Path, old: Fixations | None, new: Fixations, conflict: Conflic
     )
 
 
-def _report(path: Path, files: Sequence[tuple[Session, Readings]], *, fresh: bool) -> dict[str, list[dict[str, Any]]]:
-    """The content of ``quality.json`` with these files added; a file that is imported again takes its old place."""
+def _report(
+    path: Path, files: Sequence[tuple[Session, Readings]], *, replaced: set[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """The content of ``quality.json`` with these files added; what they replace, and files imported again, go."""
     report: dict[str, list[dict[str, Any]]] = {"files": [], "readings": []}
-    if path.exists() and not fresh:
+    if path.exists():
         report = json.loads(path.read_text(encoding="utf-8"))
     names = {session.path.name for session, _ in files}
-    report = {part: [row for row in rows if row["file"] not in names] for part, rows in report.items()}
+    report["readings"] = [
+        row for row in report["readings"] if row["file"] not in names and row["case_id"] not in replaced
+    ]
+    used = {row["file"] for row in report["readings"]}
+    report["files"] = [row for row in report["files"] if row["file"] in used]
     for session, readings in files:
         entry: Mapping[str, Any] = {
             "file": session.path.name,
