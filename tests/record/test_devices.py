@@ -15,7 +15,9 @@ from websockets.sync.client import ClientConnection
 
 from gazeseg.errors import ConfigError, DataError
 from gazeseg.record.app import record_app
+from gazeseg.record.clock import ClockOffset
 from gazeseg.record.desk import Desk
+from gazeseg.record.devices import Device
 from gazeseg.record.messages import Hello, encode_binary, parse_page
 from gazeseg.record.sources import FileFeeder, make_feeders, read_stream
 
@@ -121,6 +123,22 @@ def test_targets_calibrate_and_validate(shapes: Path, monkeypatch: pytest.Monkey
     assert results[2]["validation"]["error_px"] < 0.5
     kinds = [json.loads(line)["kind"] for line in (shapes / "record" / "anna" / "log.jsonl").read_text().splitlines()]
     assert kinds == ["session", "validation", "calibration", "validation"]
+
+
+def test_a_better_estimate_of_the_clocks_never_tears_a_viewing() -> None:
+    """The device speaks first within the viewing, and its first message was the slowest."""
+    page = ClockOffset()
+    page.seen(0.0, 0.0)
+    device = Device(page)
+    device.hold()
+    moved = [
+        device.take(_samples(100.0 * k, 20, 5, 5, hz=200), 1000 + 100.0 * k + late) for k, late in ((0, 80), (1, 3))
+    ]
+    times = np.concatenate(moved)[:, 0]
+    np.testing.assert_allclose(np.diff(times), 5.0)
+    device.release()
+    again = device.take(_samples(200.0, 20, 5, 5, hz=200), 1250.0)
+    assert again[0, 0] - times[-1] == pytest.approx(5.0 - 77.0)  # from now on by the fastest message
 
 
 def test_a_file_is_played_in_its_own_time_and_again(tmp_path: Path) -> None:

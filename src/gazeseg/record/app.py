@@ -14,6 +14,7 @@ from fastapi.telemetry import TelemetryConfig
 from gazeseg.console import warn
 from gazeseg.errors import DataError
 from gazeseg.record.assets import load_assets
+from gazeseg.record.bids import export_bids
 from gazeseg.record.desk import Desk
 from gazeseg.record.guard import Bucket
 from gazeseg.record.messages import Hello, parse_device, parse_page
@@ -53,6 +54,10 @@ def record_app(study: Study, feeders: tuple[Feeder, ...] = ()) -> FastAPI:
             task.cancel()
         for desk in desks:
             await desk.close()
+        try:
+            await asyncio.to_thread(export_bids, study.dataset)
+        except DataError as error:
+            warn(f"BIDS files: {error}")
 
     app = bare_app(lifespan=lifespan)
 

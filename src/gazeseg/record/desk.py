@@ -102,6 +102,8 @@ class Desk:
                     session.view(Viewport(message.left, message.top, message.zoom, message.zoom, message.t))
                     return None
                 await self._step(session, message)
+                if session.phase not in ("locate", "scan"):
+                    self.device.release()
             except ProtocolError as error:
                 return {"type": "note", "message": str(error)}
             except StorageError as error:
@@ -199,13 +201,12 @@ class Desk:
     async def _press(self, session: Session, step: Step) -> None:
         match step.type:
             case "begin":
-                self.device.hold()
                 session.begin(step.t)
+                self.device.hold()
             case "scan":
                 session.scan(step.t)
             case "finish":
                 session.finish(step.t)
-                self.device.release()
                 if self.page is not None:
                     await self.page(self.state())
                 await asyncio.to_thread(session.work)

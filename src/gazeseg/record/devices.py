@@ -21,17 +21,21 @@ class Device:
         """Follow the device's clock; ``page_clock`` is the page's offset against ours."""
         self._page_clock = page_clock
         self._clock = ClockOffset()
+        self._holding = False
         self._shift_ms: float | None = None
         self._last_ms = -np.inf
         self._recent: deque[FloatArray] = deque()
 
     def hold(self) -> None:
-        """Fix the shift between the clocks for one viewing: a better estimate midway would tear its times."""
-        self._shift_ms = self._estimate() if self._clock.known else None
+        """Fix the shift between the clocks for one viewing: a better estimate midway would tear its times.
+
+        A device that has not spoken yet has it fixed by its first batch.
+        """
+        self._holding, self._shift_ms = True, self._estimate() if self._clock.known else None
 
     def release(self) -> None:
         """Let the shift follow the estimate again."""
-        self._shift_ms = None
+        self._holding, self._shift_ms = False, None
 
     def take(self, samples: FloatArray, received_ms: float) -> FloatArray:
         """Take a batch (N, 4) with times of the device's clock that came at ``received_ms`` of ours.
@@ -52,6 +56,8 @@ class Device:
             )
         self._last_ms = float(time_ms[-1])
         self._clock.seen(self._last_ms, received_ms)
+        if self._holding and self._shift_ms is None:
+            self._shift_ms = self._estimate()
         moved = samples.copy()
         moved[:, 0] += self._estimate() if self._shift_ms is None else self._shift_ms
         self._recent.append(moved)

@@ -6,6 +6,7 @@ The log is the state: a session that opens a log finds itself where the last one
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -278,7 +279,7 @@ class Session:
             "file": look.file.path.name,
             "started_ms": look.started_ms,
             "scan_ms": look.scan_ms,
-            "page": {"left_px": self.window.left_px, "top_px": self.window.top_px, "scale": self.window.scale},
+            "page": dataclasses.asdict(self.window),
             "viewports": [
                 [view.onset_ms, view.left_px, view.top_px, view.zoom_x, view.zoom_y] for view in look.viewports
             ],

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 
 from gazeseg.errors import DataError
 from gazeseg.types import FloatArray
@@ -149,8 +150,8 @@ class SampleFile:
 
 def read_samples(path: Path) -> FloatArray:
     """Read what :class:`SampleFile` wrote: (N, 4), NaN where a cell is empty."""
-    values: FloatArray = np.genfromtxt(path, delimiter=",", skip_header=1, ndmin=2, dtype=np.float64)
-    return values.reshape(-1, len(SAMPLE_COLUMNS))
+    values: FloatArray = pd.read_csv(path, usecols=SAMPLE_COLUMNS, dtype=np.float64)[list(SAMPLE_COLUMNS)].to_numpy()
+    return values
 
 
 def write_all(file: int, content: bytes) -> None:
