@@ -67,6 +67,7 @@ def session_of(dataset: Dataset, events: Sequence[Mapping[str, Any]], log: Path)
     trials: list[Trial] = []
     screen: dict[str, Any] = {}
     zero_ms: float | None = None
+    free_ms = 0.0
     for k, event in enumerate(events):
         if event["kind"] == "session":
             config, reader = RecordConfig.model_validate(event["config"]), event["reader"]
@@ -76,7 +77,10 @@ def session_of(dataset: Dataset, events: Sequence[Mapping[str, Any]], log: Path)
         elif event["kind"] == "trial" and event["case"] in accepted & sizes.keys() and latest[event["case"]] == k:
             began_ms = _began_ms(event)
             zero_ms = began_ms if zero_ms is None else zero_ms
-            trial = _trial(event, log, config, correction, sizes[event["case"]], reader, began_ms - zero_ms)
+            # a computer's clock may be set back; viewings follow each other nevertheless
+            began_ms = max(began_ms - zero_ms, free_ms)
+            trial = _trial(event, log, config, correction, sizes[event["case"]], reader, began_ms)
+            free_ms = began_ms + 1e3 * (event["locate_s"] + event["scan_s"] + event["review_s"]) + 1
             if len(trial.samples) >= 2:
                 trials.append(trial)
                 screen = event["page"]

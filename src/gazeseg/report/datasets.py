@@ -6,6 +6,7 @@ import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -106,9 +107,22 @@ def data_context(source: Source) -> dict[str, Any]:
     ]
     if info.gaze.source:
         facts.append(("Gaze source", info.gaze.source))
+    if reviewed := review_line(dataset.root):
+        facts.append(("Review", reviewed))
     notes = [note for note in (info.split_note, info.gaze.note) if note]
     splits = [_split_row(dataset, name) for name in SPLITS if dataset.split(name)]
     return {"name": source.name, "missing": "", "facts": facts, "splits": splits, "notes": notes}
+
+
+def review_line(root: Path) -> str:
+    """Say what reviewers noted with ``gazeseg review``, and where; empty where nobody did."""
+    file = root / "review.csv"
+    if not file.is_file():
+        return ""
+    with file.open(newline="", encoding="utf-8") as stream:
+        flags = [row.get("flag") or "commented" for row in csv.DictReader(stream)]
+    counts = ", ".join(f"{flags.count(flag)} {flag}" for flag in dict.fromkeys(sorted(flags)))
+    return f"{counts} (review.csv of the data set; open it with: gazeseg review)" if flags else ""
 
 
 def _split_row(dataset: Dataset, name: str) -> dict[str, Any]:
