@@ -62,6 +62,11 @@ def test_a_control_is_refused(dataset, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+def test_keys_of_a_job_without_a_job_are_refused(dataset, tmp_path, capsys):
+    assert main(["masks", str(dataset), "--slurm.cpus", "2", "--out", str(tmp_path / "x")]) == 2
+    assert "--shards N" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_from_the_command_line_with_processes(dataset, tmp_path, capsys):
     out = tmp_path / "out"

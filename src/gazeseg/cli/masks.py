@@ -48,6 +48,8 @@ def masks(
 
     data = Dataset.load(dataset)
     given = overrides(keys, ("out", "jobs", "shards", "executor", "refine", "device"))
+    if "slurm" in given and shards is None:
+        raise ConfigError("--slurm.KEY says what a shard asks for; add --shards N, or leave it out")
     asked = given.pop("slurm", {"cpus": 1})
     config = resolve_config(data, {**given, "refine": refine})
     target = out or default_path(data.root, config.gaze, prompted=refine == "prompt")

@@ -35,7 +35,7 @@ class World:
     @classmethod
     def from_environment(cls) -> World:
         """Read what ``torchrun`` says."""
-        if not torch.distributed.is_torchelastic_launched():
+        if not (torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()):
             return cls()
         return cls(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
 
