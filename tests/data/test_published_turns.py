@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gazeseg.config import AugmentConfig, build
-from gazeseg.data.transforms import move_pixels, sample_transforms
+from gazeseg.data.transforms import move_pixels, sample_transforms, turn_pixels
 from gazeseg.errors import ConfigError
 
 CONFIG = AugmentConfig(rates=(0.5, 0.25, 0.25))
@@ -40,6 +40,21 @@ def test_labels_move_with_the_image_and_get_no_new_value():
         expected = torch.rot90(expected, -turns)  # positive turns x towards y
         assert torch.equal(warped.labels[row, 0], expected)
         torch.testing.assert_close(warped.image[row, 0], expected.float(), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(24, 24), (20, 26)])
+def test_the_quick_way_on_a_cpu_is_the_sampling_grid(size):
+    rng = np.random.default_rng(2)
+    labels = torch.from_numpy(rng.integers(0, 4, (48, 2, *size)).astype(np.uint8))
+    image = torch.from_numpy(rng.normal(size=(48, 1, *size)).astype(np.float32))
+    params = sample_transforms(CONFIG, 48, np.random.default_rng(5))
+    slow = move_pixels(image, None, labels, params)
+    fast_image, fast_labels = turn_pixels(image, params, 0), turn_pixels(labels, params, 255)
+    same = (fast_labels == slow.labels).float().mean()
+    assert same > 0.999  # a source half way between two pixels may fall to either
+    assert torch.isclose(fast_image, slow.image).float().mean() > 0.999
+    inside = turn_pixels(torch.ones(48, 1, *size, dtype=torch.uint8), params, 0).bool()
+    assert (inside == slow.inside).float().mean() > 0.999
 
 
 def test_other_settings_draw_the_same_numbers_as_ever_and_bad_rates_are_refused():

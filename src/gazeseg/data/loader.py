@@ -38,6 +38,7 @@ from gazeseg.data.transforms import (
     send,
     standardise,
     to_planes,
+    turn_pixels,
 )
 from gazeseg.errors import ConfigError, suggest
 from gazeseg.types import IGNORE, Batch, Fixations, FloatArray, UInt8Array
@@ -175,7 +176,7 @@ class TrainLoader:
 
         mask = weak = pseudo = soft = quality = gaze_map = None
         if "mask" in self.needs:
-            mask = _ignore(pixels["mask"].long(), self._send_if_any(~labelled), None)
+            mask = _ignore(pixels["mask"], self._send_if_any(~labelled), None).long()  # bytes are quicker to fill
         silent = self._send_if_any(~gazed)
         if "pseudo" in self.needs:
             pseudo = _ignore(self._levels(pixels), silent, inside)
@@ -253,6 +254,8 @@ class TrainLoader:
         if not params.resamples:
             return out, None
 
+        if params.nearest and self.device.type == "cpu":
+            return self._turned(out, params)
         soft = [name for name in SOFT if name in out]
         hard = [name for name in ("mask", "levels") if name in out]
         maps = torch.stack([out[name].float() for name in soft], dim=1) if soft else None
@@ -266,6 +269,18 @@ class TrainLoader:
             if "mask" in out:
                 out["mask"] = out["mask"].squeeze(1)
         return out, warped.inside.squeeze(1)
+
+    def _turned(self, pixels: dict[str, Tensor], params: TransformParams) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Move every plane by whole pixels."""
+        for name, array in pixels.items():
+            planes = array if array.ndim == 4 else array.unsqueeze(1)
+            moved = turn_pixels(planes.contiguous(), params, IGNORE if name in ("mask", "levels") else 0)
+            pixels[name] = moved if array.ndim == 4 else moved[:, 0]
+        if not self.needs & {"pseudo", "weak"}:
+            return pixels, None
+        height, width = self.store.size
+        everywhere = torch.ones(len(params.zoom), 1, height, width, dtype=torch.uint8)
+        return pixels, turn_pixels(everywhere, params, 0)[:, 0].bool()
 
     def _levels(self, pixels: Mapping[str, Tensor]) -> Tensor:
         """Return (B, L, H, W) int64 of 0 and 1."""

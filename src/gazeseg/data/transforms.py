@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -30,6 +31,7 @@ Normalise = Literal["auto", "imagenet", "zscore", "unit"]
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)  # RGB in 0..1: the statistics that pretrained encoders expect
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 LUMA: Final = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in JPEG
+WHOLE: Final = 1e-9  # quarter turns: a turn that near to a whole one moves whole pixels
 MIN_STD: Final = 1e-3  # grey levels of 0..255: a constant image becomes zeros, not noise
 
 
@@ -44,6 +46,7 @@ class TransformParams:
     brightness: FloatArray  # factors; 1 changes nothing
     contrast: FloatArray
     saturation: FloatArray
+    nearest: bool = False  # every pixel takes the nearest source pixel, images and maps too
 
     @property
     def resamples(self) -> bool:
@@ -112,6 +115,7 @@ def _published_turns(
         brightness=still,
         contrast=still,
         saturation=still,
+        nearest=True,  # order 0 throughout, as published
     )
 
 
@@ -204,6 +208,47 @@ def flip_pixels(pixels: Tensor, params: TransformParams) -> Tensor:
     return pixels
 
 
+def turn_pixels(pixels: Tensor, params: TransformParams, fill: float) -> Tensor:
+    """Flip, rotate and scale (B, K, H, W) of any type on the CPU, each pixel from the nearest one of the source.
+
+    What :func:`move_pixels` does with ``params.nearest``, some ten times faster where most samples are turned by
+    quarters or not at all: those are copied by index.
+
+    Args:
+        pixels: Values or class indices.
+        params: What to do.
+        fill: Value where the output shows nothing of the image.
+    """
+    source = pixels.numpy()
+    out = np.empty_like(source)
+    inverse = np.linalg.inv(params.matrices())
+    quarters = params.angle_rad / (np.pi / 2)
+    square = source.shape[-2] == source.shape[-1]
+    for b, turns in enumerate(np.rint(quarters).astype(int)):
+        whole = abs(quarters[b] - turns) < WHOLE and params.zoom[b] == 1
+        if whole and (square or turns % 2 == 0):
+            view = source[b][:, :: -1 if params.flip_y[b] else 1, :: -1 if params.flip_x[b] else 1]
+            out[b] = np.rot90(view, -turns, axes=(1, 2))
+        else:
+            _sample_nearest(source[b], out[b], inverse[b], fill)
+    return torch.from_numpy(out)
+
+
+@numba.njit(cache=True, nogil=True)
+def _sample_nearest(source: npt.NDArray[Any], out: npt.NDArray[Any], inverse: FloatArray, fill: float) -> None:
+    """Fill (K, H, W) from the pixels that ``inverse`` points at about the centre."""
+    planes, height, width = source.shape
+    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+    for y in range(height):
+        for x in range(width):
+            from_x = inverse[0, 0] * (x - centre_x) + inverse[0, 1] * (y - centre_y) + centre_x
+            from_y = inverse[1, 0] * (x - centre_x) + inverse[1, 1] * (y - centre_y) + centre_y
+            column, row = int(np.floor(from_x + 0.5)), int(np.floor(from_y + 0.5))
+            there = 0 <= column < width and 0 <= row < height
+            for k in range(planes):
+                out[k, y, x] = source[k, row, column] if there else fill
+
+
 def move_pixels(image: Tensor, maps: Tensor | None, labels: Tensor | None, params: TransformParams) -> Warped:
     """Flip, rotate and scale on one sampling grid: image and maps bilinear, labels nearest.
 
@@ -226,7 +271,8 @@ def move_pixels(image: Tensor, maps: Tensor | None, labels: Tensor | None, param
 
     floats = image if maps is None else torch.cat([image, maps], dim=1)
     # "border" and then a cut, rather than "zeros", which would darken the last half pixel inside
-    moved = F.grid_sample(floats, grid, mode="bilinear", padding_mode="border", align_corners=False).mul_(inside)
+    mode = "nearest" if params.nearest else "bilinear"
+    moved = F.grid_sample(floats, grid, mode=mode, padding_mode="border", align_corners=False).mul_(inside)
     moved_labels = None
     if labels is not None:
         nearest = F.grid_sample(
