@@ -33,6 +33,7 @@ AUGMENT = AugmentConfig(flip_horizontal=0, flip_vertical=0, rates=(0.5, 0.25, 0.
 
 def rows() -> list[Row]:
     torch.set_num_threads(1)
+    torch.ones(7 * 2**20)  # teaches the allocator to keep freed memory, as a network in training does; see stage loader
     with tempfile.TemporaryDirectory() as folder:
         return [_loading(Path(folder)), _components()]
 

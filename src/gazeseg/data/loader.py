@@ -247,6 +247,10 @@ class TrainLoader:
         out = {**pixels, "image": to_planes(pixels["image"])}
         if not params.resamples:
             out = {name: flip_pixels(array, params) for name, array in out.items()}
+        quick = params.resamples and params.nearest and self.device.type == "cpu"
+        if quick and self._kind == "unit":  # bytes are quicker to move, and black is 0 before and after
+            out, inside = self._turned(out, params)
+            return {**out, "image": standardise(out["image"].float(), self._kind)}, inside
         image = out["image"].float()
         if params.recolours:
             image = recolour(image, params)
@@ -254,7 +258,7 @@ class TrainLoader:
         if not params.resamples:
             return out, None
 
-        if params.nearest and self.device.type == "cpu":
+        if quick:
             return self._turned(out, params)
         soft = [name for name in SOFT if name in out]
         hard = [name for name in ("mask", "levels") if name in out]
@@ -378,7 +382,10 @@ def _exceeds(soft: Tensor, threshold: float) -> Tensor:
 def _ignore(target: Tensor, samples: Tensor | None, inside: Tensor | None) -> Tensor:
     """Set 255 in whole samples (B,) and outside the image (B, H, W); ``target`` is (B, H, W) or (B, L, H, W)."""
     if samples is not None:
-        target = target.masked_fill_(samples.reshape(-1, *(1,) * (target.ndim - 1)), IGNORE)
+        if target.device.type == "cpu":  # whole rows at once; on a GPU an index would have to be waited for
+            target.numpy()[samples.numpy()] = IGNORE
+        else:
+            target = target.masked_fill_(samples.reshape(-1, *(1,) * (target.ndim - 1)), IGNORE)
     if inside is not None:
         outside = ~inside if target.ndim == 3 else ~inside.unsqueeze(1)
         target = target.masked_fill_(outside, IGNORE)

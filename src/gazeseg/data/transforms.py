@@ -219,34 +219,48 @@ def turn_pixels(pixels: Tensor, params: TransformParams, fill: float) -> Tensor:
         params: What to do.
         fill: Value where the output shows nothing of the image.
     """
-    source = pixels.numpy()
-    out = np.empty_like(source)
-    inverse = np.linalg.inv(params.matrices())
+    out = torch.empty_like(pixels)
     quarters = params.angle_rad / (np.pi / 2)
-    square = source.shape[-2] == source.shape[-1]
-    for b, turns in enumerate(np.rint(quarters).astype(int)):
-        whole = abs(quarters[b] - turns) < WHOLE and params.zoom[b] == 1
-        if whole and (square or turns % 2 == 0):
-            view = source[b][:, :: -1 if params.flip_y[b] else 1, :: -1 if params.flip_x[b] else 1]
-            out[b] = np.rot90(view, -turns, axes=(1, 2))
-        else:
-            _sample_nearest(source[b], out[b], inverse[b], fill)
-    return torch.from_numpy(out)
+    turns = np.rint(quarters)
+    square = pixels.shape[-2] == pixels.shape[-1]
+    whole = (np.abs(quarters - turns) < WHOLE) & (params.zoom == 1) & (square | (turns % 2 == 0))
+    _turn(pixels.numpy(), out.numpy(), np.linalg.inv(params.matrices()), whole, fill)
+    return out
 
 
 @numba.njit(cache=True, nogil=True)
-def _sample_nearest(source: npt.NDArray[Any], out: npt.NDArray[Any], inverse: FloatArray, fill: float) -> None:
-    """Fill (K, H, W) from the pixels that ``inverse`` points at about the centre."""
-    planes, height, width = source.shape
+def _turn(
+    source: npt.NDArray[Any], out: npt.NDArray[Any], inverse: FloatArray, whole: npt.NDArray[np.bool_], fill: float
+) -> None:
+    """Fill (B, K, H, W) from the pixels that ``inverse`` points at about the centre."""
+    batch, planes, height, width = source.shape
     centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-    for y in range(height):
-        for x in range(width):
-            from_x = inverse[0, 0] * (x - centre_x) + inverse[0, 1] * (y - centre_y) + centre_x
-            from_y = inverse[1, 0] * (x - centre_x) + inverse[1, 1] * (y - centre_y) + centre_y
-            column, row = int(np.floor(from_x + 0.5)), int(np.floor(from_y + 0.5))
-            there = 0 <= column < width and 0 <= row < height
-            for k in range(planes):
-                out[k, y, x] = source[k, row, column] if there else fill
+    for b in range(batch):
+        xx, xy, yx, yy = inverse[b, 0, 0], inverse[b, 0, 1], inverse[b, 1, 0], inverse[b, 1, 1]
+        start_x, start_y = centre_x - xx * centre_x - xy * centre_y, centre_y - yx * centre_x - yy * centre_y
+        for k in range(planes):
+            if whole[b]:  # in whole numbers, and never outside
+                here, there = source[b, k].ravel(), out[b, k].ravel()  # views: one index to move, not two
+                along = int(np.rint(yx)) * width + int(np.rint(xx))
+                down = int(np.rint(yy)) * width + int(np.rint(xy))
+                first = int(np.rint(start_y)) * width + int(np.rint(start_x))
+                if along == 1 and down == width:
+                    there[:] = here
+                    continue
+                for y in range(height):
+                    place = first + y * down
+                    for x in range(width):
+                        there[y * width + x] = here[np.uintp(place + x * along)]  # unsigned: no wrap to check for
+                continue
+            for y in range(height):
+                from_x, from_y = start_x + xy * y + 0.5 - xx, start_y + yy * y + 0.5 - yx
+                for x in range(width):
+                    from_x += xx
+                    from_y += yx
+                    if 0 <= from_x < width and 0 <= from_y < height:
+                        out[b, k, y, x] = source[b, k, np.uintp(from_y), np.uintp(from_x)]
+                    else:
+                        out[b, k, y, x] = fill
 
 
 def move_pixels(image: Tensor, maps: Tensor | None, labels: Tensor | None, params: TransformParams) -> Warped:
