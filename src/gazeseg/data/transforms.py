@@ -224,7 +224,7 @@ def turn_pixels(pixels: Tensor, params: TransformParams, fill: float) -> Tensor:
     turns = np.rint(quarters)
     square = pixels.shape[-2] == pixels.shape[-1]
     whole = (np.abs(quarters - turns) < WHOLE) & (params.zoom == 1) & (square | (turns % 2 == 0))
-    _turn(pixels.numpy(), out.numpy(), np.linalg.inv(params.matrices()), whole, fill)
+    _turn(pixels.numpy(), out.numpy(), np.linalg.inv(params.matrices()).astype(np.float64), whole, fill)
     return out
 
 
