@@ -6,11 +6,10 @@ source                  files                                                   
 Pupil Player            ``gaze_positions_on_surface_NAME.csv``,                     0..1, y **up**    seconds
                         ``fixations_on_surface_NAME.csv``
 Pupil Cloud, surface    ``gaze.csv``, ``fixations.csv`` of the Marker Mapper        0..1, y down      nanoseconds
-Pupil Cloud, image      ``gaze.csv``, ``fixations.csv`` of the Image Mapper         px of the image   nanoseconds
 ======================  ==========================================================  ================  ===========
 
-The surface is the image where its name is a case of the data set or ``--image`` is given; else it is the screen, whose
-size ``--screen`` gives.
+The image is the case that the surface is named after, or that of ``--image``. The surface is that image, or the screen
+on which it was shown where ``--screen`` gives the size of one.
 """
 
 from __future__ import annotations
