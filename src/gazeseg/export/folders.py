@@ -98,7 +98,7 @@ def _inference(predictor: Predictor) -> dict[str, Any]:
     height, width = allowed_size(predictor)
     grey = predictor.task.in_channels == 1
     return {
-        "imports": ["$import torch", "$from pathlib import Path"],
+        "imports": ["$import numpy", "$import torch", "$from pathlib import Path"],
         "bundle_root": ".",
         "input_dir": ".",
         "output_dir": "$@bundle_root + '/eval'",
@@ -111,10 +111,11 @@ def _inference(predictor: Predictor) -> dict[str, Any]:
                     "_target_": "LoadImaged",
                     "keys": "image",
                     "reader": "PILReader",
-                    "reverse_indexing": False,  # otherwise pictures come in transposed
                     "converter": f"$lambda picture: picture.convert('{'L' if grey else 'RGB'}')",
                     "ensure_channel_first": True,
                 },
+                # MONAI's reader and writer of pictures put x first, the network wants rows first
+                {"_target_": "Transposed", "keys": "image", "indices": [0, 2, 1]},
                 {
                     "_target_": "Resized",
                     "keys": "image",
@@ -127,14 +128,18 @@ def _inference(predictor: Predictor) -> dict[str, Any]:
         "inference": {
             "_target_": "Compose",
             "transforms": [
-                {"_target_": "Lambdad", "keys": "image", "func": "$lambda x: x.as_tensor().float()[None]"},
-                {"_target_": "Lambdad", "keys": "image", "func": "@network"},
-                {"_target_": "Lambdad", "keys": "image", "func": "$lambda x: x[0]"},
+                {"_target_": "CopyItemsd", "keys": "image", "names": "pred"},
+                {"_target_": "Lambdad", "keys": "pred", "func": "$lambda x: x.as_tensor().float()[None]"},
+                {"_target_": "Lambdad", "keys": "pred", "func": "@network"},
+                {"_target_": "Lambdad", "keys": "pred", "func": "$lambda x: x[0].detach()"},
             ],
         },
         "postprocessing": {
             "_target_": "Compose",
-            "transforms": [{"_target_": "AsDiscreted", "keys": "image", "argmax": True}],
+            "transforms": [
+                {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+                {"_target_": "Transposed", "keys": "pred", "indices": [0, 2, 1]},
+            ],
         },
         "pipeline": {
             "_target_": "Compose",
@@ -145,11 +150,15 @@ def _inference(predictor: Predictor) -> dict[str, Any]:
             "_target_": "SaveImage",
             "output_dir": "@output_dir",
             "output_postfix": "",
-            "output_ext": ".nii.gz",
+            "output_ext": ".png",
+            "output_dtype": "$numpy.uint8",
             "resample": False,
             "separate_folder": False,
         },
-        "run": ["$[None for item in map(@saver, [item['image'] for item in @dataset])]"],
+        "items": "$list(@dataset)",
+        "run": [
+            "$list(map(@saver, [item['pred'].as_tensor() for item in @items], [item['image'].meta for item in @items]))"
+        ],
     }
 
 
