@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from gazeseg.data.dataset import Dataset
 from gazeseg.gaze.fixations import detect_fixations
-from gazeseg.gaze.geometry import Viewport
+from gazeseg.gaze.geometry import Viewing, Viewport
 from gazeseg.gaze.io.bids import read
 from gazeseg.gaze.io.trial import ReadOptions
 from gazeseg.record.bids import export_bids
@@ -55,11 +56,13 @@ def test_the_export_reads_back_to_the_same_fixations(shapes: Path, source: str) 
     assert back.screen_cm == pytest.approx((50, 30))
     assert {trial.image for trial in back.trials} == set(recorded)
     for trial in back.trials:
-        assert isinstance(trial.viewport, tuple)
-        view = Viewport.box((240, 320), trial.viewport)
+        assert len(trial.places) == 2
+        shown = Viewing(tuple(replace(Viewport.box((240, 320), box), onset_ms=at) for at, box in trial.places))
         samples = Recording(trial.samples.time_ms, trial.samples.x, trial.samples.y, trial.image)
-        events = detect_fixations(samples, opened.config.px_per_degree(1600, 900), opened.config.detection)
-        x, y = view.to_image(events.x_px, events.y_px)
+        px_per_degree = opened.config.px_per_degree(1600, 900)
+        breaks = (trial.places[1][0],)
+        events = detect_fixations(samples, px_per_degree, opened.config.detection, breaks_ms=breaks)
+        x, y = shown.to_image(events.onset_ms, events.x_px, events.y_px)
         np.testing.assert_allclose(x, recorded[trial.image]["x_px"], atol=0.02)
         np.testing.assert_allclose(y, recorded[trial.image]["y_px"], atol=0.02)
     assert export_bids(Dataset.load(shapes)) == folder  # again, over what is there

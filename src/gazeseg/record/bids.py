@@ -1,8 +1,7 @@
 """What a reader recorded as BIDS eye tracking, from the log and the sample files: ``DS/gaze/bids``.
 
-Positions are CSS px of the display, corrected where a calibration was in use. BIDS knows one place of an image on the
-display: what was seen after a zoom is carried to where it would have been seen before it, its place on the image kept.
-Time counts in ms from the reader's first image.
+Positions are CSS px of the display, corrected where a calibration was in use; a zoom or a pan gives the image another
+place from then on. Time counts in ms from the reader's first image.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from typing import Any, Final
 
 from gazeseg.data.dataset import Dataset
 from gazeseg.errors import DataError
-from gazeseg.gaze.geometry import Viewing, Viewport
 from gazeseg.gaze.io.bids_write import write_bids
 from gazeseg.gaze.io.trial import Samples, Session, Trial
 from gazeseg.record.calibration import Correction
@@ -111,12 +109,13 @@ def _trial(
     time_ms, x, y = values[:, 0], values[:, 1], values[:, 2]
     if config.source != "mouse":
         x, y = correction(*window.to_page(x, y, config.units))
-    views = tuple(Viewport(left, top, zx, zy, onset) for onset, left, top, zx, zy in event["viewports"])
-    first = views[0]
-    x, y = first.to_screen(*Viewing(views).to_image(time_ms, x, y))
-    box = (first.left_px + window.left_px, first.top_px + window.top_px, size[1] * first.zoom_x, size[0] * first.zoom_y)
-    samples = Samples(time_ms - event["started_ms"] + began_ms, x + window.left_px, y + window.top_px, values[:, 3])
-    return Trial(event["case"], reader, "screen", samples, start_ms=began_ms, viewport=box)
+    shift_ms = began_ms - event["started_ms"]
+    places = tuple(
+        (onset + shift_ms, (left + window.left_px, top + window.top_px, size[1] * zoom_x, size[0] * zoom_y))
+        for onset, left, top, zoom_x, zoom_y in event["viewports"]
+    )
+    samples = Samples(time_ms + shift_ms, x + window.left_px, y + window.top_px, values[:, 3])
+    return Trial(event["case"], reader, "screen", samples, start_ms=began_ms, places=places)
 
 
 def _began_ms(event: Mapping[str, Any]) -> float:
