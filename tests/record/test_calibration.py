@@ -22,7 +22,10 @@ def test_the_error_without_calibration_is_the_distance() -> None:
     assert found["error_deg"] == pytest.approx(0.125)
     assert found["rms_px"] == 0
     assert found["lost"] == 0
+    assert not found["poor"]
+    assert accuracy(targets, px_per_degree=4.9)["poor"]  # 5 px are more than a degree then
     assert accuracy(targets, None)["error_deg"] is None  # nobody measured the display
+    assert not accuracy(targets, None)["poor"]
 
 
 def test_a_calibration_brings_a_bent_field_back() -> None:
@@ -47,6 +50,7 @@ def test_lost_samples_are_counted_and_missing_targets_told() -> None:
     samples[:10] = np.nan
     found = accuracy([Target(100, 100, samples), Target(200, 200, np.full((40, 2), np.nan))], None)
     assert found["lost"] == pytest.approx(50 / 80)
+    assert found["poor"]
     assert found["targets"][1]["error_px"] is None
     with pytest.raises(DataError, match="no gaze on any target"):
         accuracy([Target(1, 1, np.empty((0, 2)))], None)

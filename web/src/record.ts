@@ -37,7 +37,7 @@ interface State {
   window_px: number;
   blur_px: number;
   measured: boolean;
-  validation: { error_px: number; error_deg: number | null; worst_px: number; lost: number } | null;
+  validation: { error_px: number; error_deg: number | null; worst_px: number; lost: number; poor: boolean } | null;
   calibrated: boolean;
   seconds: number;
 }
@@ -444,8 +444,9 @@ class Recorder {
     if (!found) return null;
     const degrees = found.error_deg === null ? "" : ` · ${found.error_deg.toFixed(2)}°`;
     const unit = state.measured ? "" : " (degrees need the size of the display)";
-    return h("p.soft", {}, `Accuracy: ${found.error_px.toFixed(0)} px${degrees}${unit}, worst ${found.worst_px.toFixed(0)} px, ` +
-      `${Math.round(found.lost * 100)} % lost${state.calibrated ? ", calibrated" : ""}`);
+    return h(found.poor ? "p.poor" : "p.soft", {}, `Accuracy: ${found.error_px.toFixed(0)} px${degrees}${unit}, worst ${found.worst_px.toFixed(0)} px, ` +
+      `${Math.round(found.lost * 100)} % lost${state.calibrated ? ", calibrated" : ""}` +
+      (found.poor ? ". Worse than it should be: calibrate, sit still, and check again" : ""));
   }
 
   private helpCard(state: State): Node {

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from gazeseg.errors import DataError
+from gazeseg.gaze.recording import LIMITS
 from gazeseg.types import FloatArray
 
 GRID: Final = tuple((x, y) for y in (0.1, 0.5, 0.9) for x in (0.1, 0.5, 0.9))
@@ -95,7 +96,8 @@ def accuracy(targets: Sequence[Target], px_per_degree: float | None) -> dict[str
 
     Returns:
         ``targets`` (place, error_px, rms_px, samples, each None where nothing was seen), ``error_px`` and ``error_deg``
-        (mean over targets), ``worst_px``, ``rms_px``, ``lost`` (share of samples).
+        (mean over targets), ``worst_px``, ``rms_px``, ``lost`` (share of samples), ``poor`` (beyond the limits of
+        :mod:`gazeseg.gaze.recording`, so that the reader is told before the images are read).
 
     Raises:
         DataError: if no target was looked at.
@@ -116,13 +118,16 @@ def accuracy(targets: Sequence[Target], px_per_degree: float | None) -> dict[str
         raise DataError("no gaze on any target; check that the source sends samples, then validate again")
     total = sum(len(target.samples) for target in targets)
     mean = float(np.mean(errors))
+    lost = 1 - sum(len(target.seen) for target in targets) / max(total, 1)
+    degrees = None if px_per_degree is None else mean / px_per_degree
     return {
         "targets": rows,
         "error_px": round(mean, 2),
-        "error_deg": None if px_per_degree is None else round(mean / px_per_degree, 3),
+        "error_deg": None if degrees is None else round(degrees, 3),
         "worst_px": round(max(errors), 2),
         "rms_px": round(float(np.mean(spreads)), 3),
-        "lost": round(1 - sum(len(target.seen) for target in targets) / max(total, 1), 4),
+        "lost": round(lost, 4),
+        "poor": lost > LIMITS.loss or (degrees is not None and degrees > LIMITS.accuracy_deg),
     }
 
 
