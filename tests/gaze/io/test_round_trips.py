@@ -1,5 +1,6 @@
 """A synthetic recording in the layout of each vendor comes back as the same fixations, to 1 px and 1 sample."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -423,3 +424,19 @@ def test_the_published_table_and_the_webcam_files_are_recognised(real_data):
         assert len(found.fixations) >= 10
         errors.append(found.quality.accuracy_deg)
     assert 1 < np.median(errors) < 15  # a bad tracker: the headers say 7 degrees
+
+
+@pytest.mark.real
+def test_webcam_samples_lie_as_far_from_their_targets_as_every_header_says(real_data):
+    files = sorted((real_data / "webcam-gaze").glob("*.csv"))
+    assert len(files) == 73
+    samples = 0
+    for path in files:
+        trial = read_gaze(path, ReadOptions(lambda name: None)).trials[0]
+        head = dict(re.findall(r"^# (\w+),(.*)$", path.read_text(), re.MULTILINE))
+        assert trial.target is not None
+        errors = np.hypot(trial.samples.x - trial.target[0], trial.samples.y - trial.target[1])
+        assert np.median(errors) == pytest.approx(float(head["median_error_px"]), abs=0.02)
+        assert len(errors) == int(head["total_samples"])
+        samples += len(errors)
+    assert samples == 122_028
