@@ -66,7 +66,7 @@ def test_a_recording_becomes_fixations_and_a_page(tmp_path, dataset, capsys):
     assert report["readings"][0]["loss"] == 0
     page = (dataset / "gaze" / "quality.html").read_text()
     assert "anna.asc" in page
-    assert "EyeLink 1000 Plus" in page
+    assert "EyeLink 1000 (user manual" in page
     assert "http" not in page.replace('http-equiv="', "")  # nothing is loaded from elsewhere
 
 
@@ -93,6 +93,14 @@ def test_a_second_reader_needs_a_decision(tmp_path, dataset, capsys):
     status, _, err = run(capsys, "gaze", "import", *files, "--data", dataset, "--conflict", "replace")
     assert status == 2
     assert "'anna' (anna.asc) and 'ben' (ben.asc)" in err
+
+
+def test_a_table_that_the_recorder_writes_is_not_touched(tmp_path, dataset, capsys):
+    (dataset / "record").mkdir()
+    status, _, err = run(capsys, "gaze", "import", asc(tmp_path / "anna.asc"), "--data", dataset)
+    assert status == 2
+    assert "recorded by gazeseg" in err
+    assert not len(Dataset.load(dataset).fixations.get("one", ()))
 
 
 def test_what_is_wrong_is_said_in_one_line(tmp_path, dataset, capsys):

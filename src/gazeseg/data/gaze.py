@@ -70,9 +70,14 @@ def add_gaze(dataset: Dataset, files: Sequence[tuple[Session, Readings]], *, con
     the old one, ``merge`` puts one after the other.
 
     Raises:
-        DataError: if two readers looked at one image and nobody said what to do, the gaze there is simulated, or
-            nothing can be written.
+        DataError: if two readers looked at one image and nobody said what to do, the gaze there is simulated or
+            comes from the recorder, or nothing can be written.
     """
+    if (dataset.root / "record").is_dir():
+        raise DataError(
+            f"{dataset.root}: its gaze was recorded by gazeseg, which writes that table anew after every image; "
+            "import into another data set of the same images"
+        )
     if dataset.info.gaze.kind == "simulated" and conflict != "replace":
         raise DataError(
             f"{dataset.root}: its gaze is simulated, which must not be mixed with recorded gaze; take --conflict "

@@ -33,7 +33,7 @@ _FIGURES: Final = (
 )
 
 REFERENCES: Final = (
-    ("EyeLink 1000 Plus, maker's figures", "accuracy 0.25 to 0.5 degrees, precision 0.01 degrees RMS, 1000 Hz"),
+    ("EyeLink 1000 (user manual, 1.3.1)", "accuracy 0.25 to 0.5 degrees, precision below 0.01 degrees RMS at 1000 Hz"),
     (
         "GazeMedSeg, EyeLink, Kvasir-SEG (MICCAI 2024; measured on the public table)",
         "27 fixations of 336 ms an image; 85 % of them inside the mask; centroid offset 0.040 of the side",
