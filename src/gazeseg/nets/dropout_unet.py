@@ -8,14 +8,12 @@ channel and four classes.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from gazeseg.errors import ConfigError
-from gazeseg.nets.base import Refine, SegmentationNet, UNetBody, pad_to_multiple
+from gazeseg.nets.base import SegmentationNet
+from gazeseg.nets.bilinear_unet import BilinearUNet
 
 WIDTHS = (16, 32, 64, 128, 256)
 DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)
@@ -33,7 +31,9 @@ def _block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
     )
 
 
-class _DropoutUNet(UNetBody):
+class _DropoutUNet(BilinearUNet):
+    align_corners = True
+
     def __init__(self, in_channels: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         pairs = list(itertools.pairwise(widths))
@@ -46,21 +46,6 @@ class _DropoutUNet(UNetBody):
         self.stride = 2 ** len(pairs)
         self.encoder_widths = widths
         self.decoder_widths = tuple(above for above, _ in reversed(pairs))
-
-    def encode(self, images: Tensor) -> list[Tensor]:
-        maps: list[Tensor] = [self.stem(pad_to_multiple(images, self.stride))]
-        for level in self.encoder:
-            maps.append(level(F.max_pool2d(maps[-1], 2)))
-        return maps
-
-    def decode(self, maps: Sequence[Tensor], refine: Refine | None = None) -> Tensor:
-        *skips, x = maps
-        for stage, (reduce, level) in enumerate(zip(self.reduce, self.decoder, strict=True)):
-            up = F.interpolate(reduce(x), scale_factor=2.0, mode="bilinear", align_corners=True)
-            x = level(torch.cat([skips.pop(), up], dim=1))
-            if refine is not None:
-                x = refine(stage, x)
-        return x
 
 
 def dropout_unet(*, in_channels: int, num_classes: int, widths: tuple[int, ...] | None = None) -> SegmentationNet:

@@ -8,14 +8,12 @@ because it treats a case alike in training and in prediction and does not depend
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from gazeseg.errors import ConfigError
-from gazeseg.nets.base import Refine, SegmentationNet, UNetBody, pad_to_multiple
+from gazeseg.nets.base import SegmentationNet
+from gazeseg.nets.bilinear_unet import BilinearUNet
 
 WIDTHS = (12, 24, 48, 80, 120)  # encoder levels; the first is also the number of features
 GROUPS = 4
@@ -29,7 +27,9 @@ def _convolution(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
-class _SmallUNet(UNetBody):
+class _SmallUNet(BilinearUNet):
+    align_corners = False
+
     def __init__(self, in_channels: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         self.stem = _convolution(in_channels, widths[0])
@@ -42,21 +42,6 @@ class _SmallUNet(UNetBody):
         self.stride = 2 ** len(pairs)
         self.encoder_widths = widths
         self.decoder_widths = tuple(above for above, _ in reversed(pairs))
-
-    def encode(self, images: Tensor) -> list[Tensor]:
-        maps: list[Tensor] = [self.stem(pad_to_multiple(images, self.stride))]
-        for level in self.encoder:
-            maps.append(level(F.max_pool2d(maps[-1], 2)))
-        return maps
-
-    def decode(self, maps: Sequence[Tensor], refine: Refine | None = None) -> Tensor:
-        *skips, x = maps
-        for stage, (reduce, level) in enumerate(zip(self.reduce, self.decoder, strict=True)):
-            up = F.interpolate(reduce(x), scale_factor=2.0, mode="bilinear", align_corners=False)
-            x = level(torch.cat([skips.pop(), up], dim=1))
-            if refine is not None:
-                x = refine(stage, x)
-        return x
 
 
 def small_unet(*, in_channels: int, num_classes: int, widths: tuple[int, ...] | None = None) -> SegmentationNet:
