@@ -249,6 +249,7 @@ class TrainConfig(Section):
     threads: int | None = Field(None, ge=1)  # CPU threads of torch; None: all cores
     select: Literal["last", "validation"] = "last"  # never the test split
     validation_fraction: float = Field(0.1, gt=0, lt=1)  # carved from train by patient when there is no val split
+    hold_out_seed: int | None = Field(None, ge=0)  # of the carving, with select: last too; None: seed, for select only
     validate_every: int = Field(1000, ge=1)
     checkpoint_every: int = Field(500, ge=1)
     log_every: int = Field(20, ge=1)

@@ -1,5 +1,6 @@
 """Running a grid: nothing twice, nothing lost, one failure stops nobody else."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,13 @@ import pytest
 from gazeseg.ablate.grid import load_grid
 from gazeseg.ablate.job import BusyError, Job
 from gazeseg.ablate.run import run_grid
+from gazeseg.ablate.table import make_table
 from gazeseg.config import RunConfig, build, read_yaml
+from gazeseg.data.dataset import Dataset
+from gazeseg.data.split import group_split
 from gazeseg.errors import ConfigError, DataError, GazeSegError
+from gazeseg.evaluate.evaluate import evaluate_run
+from gazeseg.evaluate.results import read_cases, read_summary
 from gazeseg.methods.gaze_unet import GazeUNet
 from gazeseg.train.run import train
 from gazeseg.train.runfolder import RunFolder
@@ -192,3 +198,95 @@ def test_a_busy_run_is_reported_and_the_rest_goes_on(write_grid, inline, tmp_pat
     outcome = run_grid(load_grid(write_grid({"base": {}, "low": {}, "mid": {}})), tmp_path / "out")
     assert list(outcome.failures) == ["low/seed0"]
     assert inline == ["base/seed0", "mid/seed0"]
+
+
+@pytest.fixture
+def without_val(dataset) -> Path:
+    """The data set with its split val given to train."""
+    other = dataset.with_name("without_val")
+    if not other.exists():
+        shutil.copytree(dataset, other, ignore=shutil.ignore_patterns(".cache"))
+        table = (other / "cases.csv").read_text(encoding="utf-8")
+        (other / "cases.csv").write_text(table.replace(",val,", ",train,"), encoding="utf-8")
+    assert not Dataset.load(other).split("val")
+    return other
+
+
+def test_a_held_out_part_of_train_is_scored_and_learnt_by_no_cell(
+    write_grid, inline, tmp_path, without_val, monkeypatch
+):
+    learnt: set[str] = set()
+    step = GazeUNet.training_step
+
+    def watch(self, batch, number):
+        learnt.update(batch.ids)
+        return step(self, batch, number)
+
+    monkeypatch.setattr(GazeUNet, "training_step", watch)
+    cells = {"base": {}, "best": {"train.select": "validation", "train.validate_every": 2}}
+    keys = {"split": "val", "hold_out_seed": 3, "seeds": [0, 1]}
+    over = {"data": {"path": str(without_val)}, "train": {"validation_fraction": 0.3, "iterations": 12}}
+    out = tmp_path / "out"
+    grid = load_grid(write_grid(cells, **keys), over)
+    assert run_grid(grid, out).failures == {}
+
+    _, expected = group_split(Dataset.load(without_val).split("train"), 0.3, 3)
+    held_out = {case.case_id for case in expected}
+    for name in inline:
+        scored = read_cases(out / name / "evaluation" / "val")
+        assert {score.case_id for score in scored} == held_out
+        assert RunFolder(out / name).environment()["validation"]["cases"] == len(held_out)
+        assert not (out / name / "evaluation" / "test").exists()
+    assert len(inline) == 4
+    train_cases = {case.case_id for case in Dataset.load(without_val).split("train")}
+    assert learnt == train_cases - held_out
+    for name, checkpoint in (("base", "step-000012"), ("best", None)):
+        summary = read_summary(out / name / "seed0" / "evaluation" / "val")
+        assert summary["select"] == ("last" if checkpoint else "validation")
+        if checkpoint:
+            assert summary["checkpoint"] == checkpoint
+    table = make_table(grid, out)
+    assert table.comparison.cases == len(held_out)
+
+
+def test_a_grid_without_anything_held_out_is_refused_before_it_starts(
+    write_grid, inline, tmp_path, dataset, without_val
+):
+    over = {"data": {"path": str(without_val)}}
+    with pytest.raises(ConfigError, match=r"has no split 'val'; add hold_out_seed: 0 to the grid"):
+        run_grid(load_grid(write_grid({"base": {}}, split="val"), over), tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"cell 'base': the grid's hold_out_seed holds the same cases out"):
+        load_grid(write_grid({"base": {"train.hold_out_seed": 1}}, split="val", hold_out_seed=0), over)
+    # scored on a data set in which other cases are for training: some of them were learnt from
+    with pytest.raises(DataError, match="has other training cases than"):
+        run_grid(load_grid(write_grid({"base": {}}, split="val", hold_out_seed=0)), tmp_path / "out", data=without_val)
+    assert inline == []
+    grid = load_grid(write_grid({"base": {}}, split="val"))  # with a split val nothing has to be held out
+    assert run_grid(grid, tmp_path / "out").failures == {}
+    scored = {score.case_id for score in read_cases(tmp_path / "out" / "base" / "seed0" / "evaluation" / "val")}
+    assert scored == {case.case_id for case in Dataset.load(dataset).split("val")}
+
+
+def test_a_run_is_scored_on_what_it_held_out_itself_or_not_at_all(tmp_path, write_grid, inline, without_val):
+    over = {"data": {"path": str(without_val)}}
+    run_grid(load_grid(write_grid({"base": {}}), over), tmp_path / "plain")
+    plain = tmp_path / "plain" / "base" / "seed0"
+    with pytest.raises(ConfigError, match=r"was trained on all of 'train'.*--train.hold_out_seed 0"):
+        evaluate_run(plain, "val")
+    run_grid(load_grid(write_grid({"base": {}}, split="val", hold_out_seed=0), over), tmp_path / "held")
+    held = tmp_path / "held" / "base" / "seed0"
+    evaluate_run(held, "test")  # the choice is made; the one figure on test
+    text = (held / "config.yaml").read_text(encoding="utf-8")
+    (held / "config.yaml").write_text(text.replace("hold_out_seed: 0", "hold_out_seed: 5"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"other training cases than when .* held some of them out"):
+        evaluate_run(held, "val")
+
+
+def test_the_ingredients_of_gaze_prompt_are_chosen_on_validation_cases():
+    path = Path(__file__).parents[2] / "configs" / "ablations" / "gaze_prompt.yaml"
+    grid = load_grid(path)
+    assert grid.split == "val"
+    for cell in grid.cells:
+        config = build(RunConfig, cell.asked(1), cell.name)
+        assert config.train.hold_out_seed == 0  # the same cases for every cell and seed
+        assert config.train.select == "last"

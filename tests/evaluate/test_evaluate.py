@@ -11,7 +11,7 @@ from gazeseg.config import RunConfig, write_yaml
 from gazeseg.data.dataset import Case, DatasetInfo, write_dataset
 from gazeseg.data.images import safe_name
 from gazeseg.data.schema import Roots
-from gazeseg.errors import DataError
+from gazeseg.errors import ConfigError, DataError
 from gazeseg.evaluate.evaluate import describe, evaluate_folders, evaluate_run
 from gazeseg.evaluate.metrics import score_case
 from gazeseg.evaluate.results import read_cases, read_summary
@@ -188,7 +188,9 @@ def test_volumes_need_neighbouring_slices(tmp_path, dataset):
 
 def test_runs_that_cannot_be_scored_say_why(tmp_path, dataset):
     folder = make_run(tmp_path, dataset)
-    with pytest.raises(DataError, match="no case in split 'val'; there are: test 4, train 2"):
+    with pytest.raises(DataError, match="no case in split 'none'; there are: test 4, train 2"):
+        evaluate_run(folder.path, "none")
+    with pytest.raises(ConfigError, match=r"has no split 'val', and .* was trained on all of 'train'"):
         evaluate_run(folder.path, "val")
     with pytest.raises(DataError, match="did you mean 'test'"):
         evaluate_run(folder.path, "tets")

@@ -54,7 +54,9 @@ def test_the_test_split_is_refused_and_so_is_a_run_that_held_nothing_out(tmp_pat
     folder = test_evaluate.make_run(tmp_path, dataset)
     with pytest.raises(ConfigError, match="would spoil every figure"):
         calibrate_run(folder.path, split="test")
-    with pytest.raises(ConfigError, match=r"the run held no case out \(train.select last\); use --split train"):
+    with pytest.raises(
+        ConfigError, match=r"was trained on all of 'train'; use another split, or train with --train.hold_out_seed"
+    ):
         calibrate_run(folder.path)
 
 

@@ -7,6 +7,7 @@
     base: ../kvasir_gradtrack_small.yaml      # a run configuration, relative to this file; or its sections inline
     seeds: [0, 1]
     split: test                               # what every run is scored on (default)
+    hold_out_seed: 0                          # with split: val of a data set without one: the part of train kept apart
     protocol: gazeseg                         # or legacy: empty masks as in released code
     by: case                                  # or volume: the slices of a volume are scored as one
     reference: base                           # the cell that every other one is tested against
@@ -70,6 +71,7 @@ class GridFile(Section):
     reference: str
     seeds: Seeds = (0,)
     split: str = "test"
+    hold_out_seed: int | None = Field(None, ge=0)
     protocol: Literal["gazeseg", "legacy"] = "gazeseg"
     by: Literal["case", "volume"] = "case"
     title: str = ""
@@ -128,6 +130,7 @@ class Grid:
     reference: str
     seeds: tuple[int, ...]
     split: str
+    hold_out_seed: int | None
     protocol: Literal["gazeseg", "legacy"]
     by: Literal["case", "volume"]
     title: str
@@ -181,10 +184,11 @@ def make_grid(
         raise ConfigError(f"{path}: reference '{file.reference}' is no cell{suggest(file.reference, file.cells)}")
     return Grid(
         path=path,
-        cells=tuple(_cell(path, file.base, name, keys or {}, over) for name, keys in file.cells.items()),
+        cells=tuple(_cell(path, file, name, keys or {}, over) for name, keys in file.cells.items()),
         reference=file.reference,
         seeds=file.seeds,
         split=file.split,
+        hold_out_seed=file.hold_out_seed,
         protocol=file.protocol,
         by=file.by,
         title=file.title or path.stem,
@@ -222,15 +226,21 @@ def nest(values: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _cell(path: Path, base: str | dict[str, Any], name: str, keys: Mapping[str, Any], over: Mapping[str, Any]) -> Cell:
+def _cell(path: Path, file: GridFile, name: str, keys: Mapping[str, Any], over: Mapping[str, Any]) -> Cell:
     where = f"{path}: cell '{name}'"
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{where}: a cell names a folder; use letters, digits and _ + = - only")
     changes = nest(keys)
-    own_base = changes.pop("base", base)
+    own_base = changes.pop("base", file.base)
     values = merge(_base(path, own_base, where), over)
     if "train" in changes and "seed" in changes["train"]:
         raise ConfigError(f"{where}: train.seed is set by the grid; list it under seeds")
+    if file.hold_out_seed is not None:
+        if changes.get("train", {}).keys() & {"hold_out_seed", "validation_fraction"}:
+            raise ConfigError(
+                f"{where}: the grid's hold_out_seed holds the same cases out of every cell; leave that to it"
+            )
+        values = merge(values, {"train": {"hold_out_seed": file.hold_out_seed}})
     method = changes.get("method", {})
     if "name" in method and method["name"] != values.get("method", {}).get("name"):
         values["method"] = {}
@@ -238,7 +248,7 @@ def _cell(path: Path, base: str | dict[str, Any], name: str, keys: Mapping[str, 
     if "name" not in values.get("method", {}):
         raise ConfigError(f"{where}: no method; give method.name in the cell or in the base")
     config = build(RunConfig, values, where)
-    described = flatten({"base": own_base} if own_base is not base else {}) | flatten(changes)
+    described = flatten({"base": own_base} if own_base is not file.base else {}) | flatten(changes)
     return Cell(name, described, _plain(config.model_dump(exclude_unset=True)))
 
 

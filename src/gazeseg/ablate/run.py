@@ -24,14 +24,15 @@ from gazeseg.ablate.job import BusyError, Job, last_line
 from gazeseg.ablate.state import asked_config, is_finished, mean_dice, progress_of, refuse_changes
 from gazeseg.config import RunConfig
 from gazeseg.console import console, make_progress, say
-from gazeseg.data.dataset import Dataset
+from gazeseg.data.dataset import Case, Dataset
 from gazeseg.data.pseudo import ensure_masks
 from gazeseg.errors import ConfigError, DataError, GazeSegError, suggest
 from gazeseg.gaze.control import changes_maps
 from gazeseg.methods import find
 from gazeseg.report.text import plural
-from gazeseg.train.plan import MAPS, make_plan
+from gazeseg.train.plan import MAPS, Plan, make_plan
 from gazeseg.train.runfolder import replace_file
+from gazeseg.train.validation import held_out_split
 
 Executor = Literal["local", "slurm"]
 
@@ -154,7 +155,7 @@ def _prepare(todo: Sequence[Run], grid: Grid, data: Path | None) -> dict[str, Pa
         except GazeSegError as error:
             raise type(error)(f"{grid.path}: cell '{run.cell.name}': {error}") from None
         notes |= dict.fromkeys(captured.get().splitlines())
-        cases = truth.split(grid.split)
+        cases = _scored(truth, grid, plan)
         bare = [case.case_id for case in cases if case.mask is None]
         if bare or not cases:
             what = f"case '{bare[0]}' has no mask" if bare else "there is no case"
@@ -165,6 +166,24 @@ def _prepare(todo: Sequence[Run], grid: Grid, data: Path | None) -> dict[str, Pa
     for note in notes:
         say(note)
     return pseudo
+
+
+def _scored(truth: Dataset, grid: Grid, plan: Plan) -> tuple[Case, ...]:
+    """Return the cases of ``truth`` that a cell is scored on: of the split, or what its training holds out of train."""
+    if grid.split != "val" or truth.split("val"):
+        return truth.split(grid.split)
+    if grid.hold_out_seed is None:
+        raise ConfigError(
+            f"{grid.path}: {truth.root} has no split 'val'; add hold_out_seed: 0 to the grid, which keeps a part of "
+            "'train' out of every cell"
+        )
+    cases = held_out_split(truth, plan.config.train)[1]
+    if {case.case_id for case in cases} != {case.case_id for case in plan.validation}:
+        raise DataError(
+            f"{truth.root}: has other training cases than {plan.dataset.root}, so that cells would be scored on cases "
+            "that they learnt from; name a data set of the same cases with --evaluate-data DS"
+        )
+    return cases
 
 
 def _controlled_masks(config: RunConfig) -> Path | None:

@@ -37,7 +37,8 @@ def evaluate(
 
     Args:
         run: The run folder; results go to `RUN/evaluation/SPLIT`.
-        split: `train`, `val` or `test`.
+        split: `train`, `val` or `test`; `val` of a data set without such a split is the part of `train` that the run
+            held out.
         data: The data set folder, where it is no longer the one the run was trained on.
         checkpoint: `last` or `best`; by default what the run's `train.select` says.
         by: `volume` stacks the slices of a volume and scores it as one case; by default what the run's `evaluate.by`

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from gazeseg.console import say, track, warn
 from gazeseg.data.dataset import Case, Dataset
 from gazeseg.data.images import MaskEncoding, find_images, read_image_size, read_mask, safe_name, write_image
 from gazeseg.errors import DataError, near_miss
+from gazeseg.evaluate.cases import load_dataset, scored_cases
 from gazeseg.evaluate.metrics import score_case
 from gazeseg.evaluate.results import Protocol, gaze_label, read_summary, replacing, write_results
 from gazeseg.methods.base import Method
@@ -96,7 +96,8 @@ def evaluate_run(
 
     Args:
         run: The run folder.
-        split: ``train``, ``val`` or ``test``.
+        split: ``train``, ``val`` or ``test``; ``val`` of a data set without such a split is the part of ``train`` that
+            the run held out.
         legacy: Score empty masks as the released code of published tables does: both empty 0 (GazeMedSeg, FGI), all
             distances of an empty prediction 0 (SSL4MIS, BCP). Kept apart in the folder ``<split>-legacy``.
         device: A torch device.
@@ -121,7 +122,7 @@ def evaluate_run(
             f"{folder.path}: was trained on the classes {', '.join(task.classes)}, but {dataset.root} has "
             f"{', '.join(dataset.info.classes)}; evaluate on a data set of the same classes"
         )
-    cases = require_cases(dataset, split)
+    cases = scored_cases(folder, dataset, split)
     predictor = Predictor.load(folder.path, checkpoint=checkpoint, device=device)
     scorer = _Scorer(task.classes, config.evaluate, "legacy" if legacy else "gazeseg")
     by = by or config.evaluate.by
@@ -264,31 +265,6 @@ def _number(value: float | None, digits: int) -> str:
 def _gaze_label(method: Method, task: Task) -> str:
     """Return what gaze the method learned from; a method that looked at none has none, whatever the data set holds."""
     return gaze_label(task.gaze, task.gaze_control) if method.needs & _GAZE_FIELDS else gaze_label("none")
-
-
-def load_dataset(folder: RunFolder, path: Path | None) -> Dataset:
-    """Load the data set of a run, with an error that says what to correct where it is gone."""
-    if path is None or not Path(path).is_dir():
-        raise DataError(
-            f"{folder.config_file}: the data set folder '{path}' is not there; set data.path in it to where it is now"
-        )
-    return Dataset.load(Path(path))
-
-
-def require_cases(dataset: Dataset, split: str) -> tuple[Case, ...]:
-    """Return the cases of a split, all of which have a mask."""
-    cases = dataset.split(split)
-    if not cases:
-        counts = Counter(case.split for case in dataset.cases)
-        there = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "no case at all"
-        raise DataError(f"{dataset.root}: no case in split '{split}'; there are: {there}")
-    bare = [case.case_id for case in cases if case.mask is None]
-    if bare:
-        raise DataError(
-            f"{dataset.root}: {len(bare)} of {len(cases)} cases in split '{split}' have no mask, e.g. '{bare[0]}'; "
-            "import again with --masks, or use 'gazeseg predict'"
-        )
-    return cases
 
 
 def _predict(predictor: Predictor, dataset: Dataset, cases: Sequence[Case]) -> Iterable[tuple[Case, UInt8Array]]:

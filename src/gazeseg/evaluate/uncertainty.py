@@ -15,7 +15,6 @@ import numpy.typing as npt
 from gazeseg.console import track, warn
 from gazeseg.data.dataset import Case, Dataset
 from gazeseg.data.images import write_bytes
-from gazeseg.data.split import group_split
 from gazeseg.errors import ConfigError, DataError
 from gazeseg.evaluate.calibration import (
     Reliability,
@@ -25,7 +24,7 @@ from gazeseg.evaluate.calibration import (
     reliability,
     risk_coverage,
 )
-from gazeseg.evaluate.evaluate import load_dataset, require_cases
+from gazeseg.evaluate.cases import load_dataset, scored_cases
 from gazeseg.evaluate.results import nan_mean, read_cases
 from gazeseg.predict.predictor import Predictor
 from gazeseg.predict.uncertainty import Calibration, Uncertain
@@ -46,7 +45,7 @@ def calibrate_run(
 
     Args:
         run: The run folder.
-        split: ``val``: the split of that name, or the part of ``train`` that ``train.select validation`` held out.
+        split: ``val``: the split of that name, or the part of ``train`` that the run held out.
             ``train``: cases that the network has learnt from, so that it looks surer than it is.
         data: The data set folder, where it is no longer the one in ``config.yaml``.
         checkpoint: ``last`` or ``best``; ``None`` follows ``train.select``.
@@ -118,7 +117,7 @@ def measure_run(
     target = folder.evaluation(split)
     dice = _dice(target)
     dataset = load_dataset(folder, data or folder.config().data.path)
-    cases = require_cases(dataset, split)
+    cases = scored_cases(folder, dataset, split)
     if {case.case_id for case in cases} != set(dice):
         raise DataError(f"{target}: holds other cases than the split has now; evaluate again")
     predictor = Predictor.load(folder.path, checkpoint=checkpoint, device=device)
@@ -228,17 +227,9 @@ def _dice(folder: Path) -> dict[str, float]:
 def _calibration_cases(dataset: Dataset, folder: RunFolder, split: str) -> tuple[Case, ...]:
     if split == "test":
         raise ConfigError("calibrating on the test split would spoil every figure on it; use --split val or train")
-    train = folder.config().train
-    if split == "val" and not dataset.split("val"):
-        if train.select != "validation":
-            raise ConfigError(
-                f"{dataset.root}: has no split 'val', and the run held no case out (train.select {train.select}); "
-                "use --split train, or train with --train.select validation"
-            )
-        return group_split(dataset.split("train"), train.validation_fraction, train.seed)[1]
     if split == "train":
         warn("calibrated on cases that the network has learnt from: it looks surer than it is")
-    return require_cases(dataset, split)
+    return scored_cases(folder, dataset, split)
 
 
 def _probabilities(

@@ -17,7 +17,6 @@ from gazeseg.data.controls import behind_maps, controlled
 from gazeseg.data.dataset import Case, Dataset
 from gazeseg.data.labelled import labelled_patients
 from gazeseg.data.pseudo import DEFAULT_THRESHOLDS, PseudoFolder, masks_command, pseudo_path
-from gazeseg.data.split import group_split
 from gazeseg.data.text import CaseTexts, load_text
 from gazeseg.errors import ConfigError, DataError
 from gazeseg.gaze.control import changes_maps
@@ -25,6 +24,7 @@ from gazeseg.methods import create, find
 from gazeseg.methods.base import Method
 from gazeseg.train.start import find_start
 from gazeseg.train.trainer import resolve_device
+from gazeseg.train.validation import held_out_split
 
 MAPS = frozenset({"pseudo", "weak", "soft", "quality", "gaze_map"})  # needs that are made from the pseudo-mask folder
 TRACK = frozenset({"track", "track_length"})
@@ -41,7 +41,7 @@ class Plan:
     method: Method
     cases: tuple[Case, ...]  # to learn from
     left_out: tuple[Case, ...]  # of the training split, but nothing to learn from
-    validation: tuple[Case, ...]  # empty with select: last
+    validation: tuple[Case, ...]  # held out of ``cases``; empty with select: last and no hold_out_seed
     device: torch.device
     text: CaseTexts | None  # of ``cases``; None where the method learns from none
     labelled: tuple[str, ...] | None  # patients whose masks the method may see; None where it looks at no mask
@@ -109,17 +109,12 @@ def make_plan(config: RunConfig) -> Plan:
 
 
 def _splits(dataset: Dataset, config: RunConfig) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
-    """Return the cases to train on and, with ``select: validation``, those to validate on."""
-    cases = dataset.split("train")
-    if not cases:
+    """Return the cases to train on, and those that are held out."""
+    if not dataset.split("train"):
         raise DataError(f"{dataset.root}: no case is in the split 'train'; correct the column split of cases.csv")
-    if config.train.select == "last":
-        return cases, ()
-    validation = dataset.split("val")
-    if not validation:
-        cases, validation = group_split(cases, config.train.validation_fraction, config.train.seed)
+    cases, validation = held_out_split(dataset, config.train)
     blind = [case.case_id for case in validation if case.mask is None]
-    if blind:
+    if blind and config.train.select == "validation":
         raise DataError(
             f"{dataset.root}: train.select validation needs masks, but {len(blind)} of {len(validation)} validation "
             f"cases have none (first: '{blind[0]}'); import with --masks DIR or use --train.select last"

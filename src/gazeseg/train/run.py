@@ -166,7 +166,7 @@ def _open(plan: Plan) -> tuple[TrainLoader, Callable[[], float] | None]:
         resident=config.train.resident,
         text=plan.text,
     )
-    if not plan.validation:
+    if config.train.select == "last":
         return loader, None
     held_out = open_store(plan.dataset, plan.validation, size=config.data.size, fields={"mask"}, cache_dir=plan.cache)
     return loader, functools.partial(mean_dice, plan.method, held_out, config, plan.device)

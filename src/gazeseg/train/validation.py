@@ -1,14 +1,31 @@
-"""The one number a run may be selected by: hard Dice on the validation cases, at network size."""
+"""The cases that a run holds out, and the one number it may be selected by: their hard Dice, at network size."""
 
 from __future__ import annotations
 
 import torch
 
-from gazeseg.config import RunConfig
+from gazeseg.config import RunConfig, TrainConfig
 from gazeseg.data.cache import Store
+from gazeseg.data.dataset import Case, Dataset
 from gazeseg.data.loader import batches
+from gazeseg.data.split import group_split
 from gazeseg.methods.base import Method
 from gazeseg.types import IGNORE
+
+
+def held_out_split(dataset: Dataset, config: TrainConfig) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+    """Return the training cases to learn from, and the cases held out: none unless the run selects or is told to.
+
+    They are the split ``val`` of the data set; where it has none, a part of ``train``, whole patients, that
+    ``hold_out_seed`` (else ``seed``) draws.
+    """
+    cases, validation = dataset.split("train"), dataset.split("val")
+    if config.select == "last" and config.hold_out_seed is None:
+        return cases, ()
+    if validation:
+        return cases, validation
+    seed = config.seed if config.hold_out_seed is None else config.hold_out_seed
+    return group_split(cases, config.validation_fraction, seed)
 
 
 def mean_dice(method: Method, store: Store, config: RunConfig, device: torch.device) -> float:
