@@ -214,7 +214,7 @@ def test_broken_files(tmp_path):
     with pytest.raises(DataError, match=r"x\.dcm: broken DICOM file"):
         read_series(tmp_path / "dicom")
     write_series(tmp_path / "whole", PixelData=b"\0\0")
-    with pytest.raises(DataError, match=r"000003\.dcm: its pixels cannot be read"):
+    with pytest.raises(DataError, match=r"000003\.dcm: its pixels cannot be decoded"):
         nci_isbi.run(tmp_path / "DS", images=tmp_path / "whole")
     assert not (tmp_path / "DS").exists()
     (tmp_path / "l.nrrd").write_bytes(b"NRRD0004\n")

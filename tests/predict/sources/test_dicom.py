@@ -147,13 +147,14 @@ def test_files_are_grouped_named_and_told_apart(tmp_path):
     write_series(base / "bert", series="1.2.4", depth=2)  # file names overlap: slices 0 and 1 of the first are gone
     write_colour(base / "endo.dcm")
     (base / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\x01\x02")
+    (base / "other.dcm").write_text("no DICOM at all")
     (base / "notes.txt").write_text("x")
     shutil.copy(base / "endo.dcm", base / "no_ending")
     edit(base / "anna" / "T2" / "im00.dcm", Modality="SR")
     found = find_sources(base, tmp_path / "out")
     names = [str(source.name) for source in found.sources]
     assert names == ["anna/T2", "bert/1.2.3", "bert/1.2.4", "endo", "no_ending"]
-    assert [path.name for path in found.failures] == ["broken.dcm"]
+    assert [path.name for path in found.failures] == ["broken.dcm", "other.dcm"]
     assert sorted(path.name for path in found.others) == ["im00.dcm", "notes.txt"]
     assert is_dicom(base / "no_ending")
     assert not is_dicom(base / "notes.txt")

@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gazeseg.console import warn
+from gazeseg.data.dicom import read_object, stored_frames
 from gazeseg.errors import DataError, MissingDependencyError
 from gazeseg.types import FloatArray, UInt8Array
 
 if TYPE_CHECKING:  # both are extras
-    from pydicom import FileDataset
+    from pydicom import Dataset as DicomObject
 
 _SIGN: Final = {"l": 1.0, "r": -1.0, "p": 1.0, "a": -1.0, "s": 1.0, "i": -1.0}  # NRRD direction -> DICOM's axis
 
@@ -59,18 +60,15 @@ class Series:
         Raises:
             DataError: if the pixels cannot be read.
         """
-        import pydicom
-
         path = self.files[index]
-        try:
-            header = pydicom.dcmread(path)
-            values = header.pixel_array.astype(np.int64)
-        # pydicom raises any of these for damaged or unsupported pixel data
-        except (OSError, ValueError, AttributeError, KeyError, RuntimeError, NotImplementedError) as error:
-            reason = " ".join(str(error).split())
-            raise DataError(f"{path}: its pixels cannot be read ({reason}); convert or replace the file") from None
-        if values.ndim != 2:
-            raise DataError(f"{path}: holds {values.shape}, expected one grey slice; export one slice a file")
+        header = read_object(path)
+        frames = stored_frames(path, header)
+        if len(frames) != 1 or frames[0].ndim != 2:
+            raise DataError(
+                f"{path}: holds {len(frames)} frames of {frames[0].shape}, expected one grey slice; export one slice a "
+                "file"
+            )
+        values = frames[0].astype(np.int64)
         if header.get("PhotometricInterpretation") == "MONOCHROME1":
             values = values.max() - values  # there, bright means low
         if header.PixelRepresentation == 1:
@@ -98,17 +96,9 @@ def read_series(folder: Path) -> dict[str, list[Series]]:
         DataError: if there is none, or a slice lacks its position, or two slices lie at one place.
         MissingDependencyError: without pydicom.
     """
-    try:
-        import pydicom
-        from pydicom.errors import InvalidDicomError
-    except ImportError:
-        raise MissingDependencyError("pydicom", "medical") from None
-    groups: dict[tuple[str, str], list[tuple[Path, FileDataset]]] = {}
+    groups: dict[tuple[str, str], list[tuple[Path, DicomObject]]] = {}
     for path in dicom_files(folder):
-        try:
-            header = pydicom.dcmread(path, stop_before_pixels=True)
-        except (InvalidDicomError, OSError, ValueError, EOFError) as error:
-            raise DataError(f"{path}: broken DICOM file ({error}); replace it") from None
+        header = read_object(path, stop_before_pixels=True)
         patient = str(header.get("PatientID") or path.parent.name)
         groups.setdefault((patient, str(header.get("SeriesInstanceUID", ""))), []).append((path, header))
     if not groups:
@@ -174,7 +164,7 @@ def pair(candidates: Sequence[Series], labels: Labels) -> tuple[Series, tuple[in
     return series, indices, np.ascontiguousarray(values).astype(np.uint8)
 
 
-def _sorted_series(patient: str, uid: str, slices: Sequence[tuple[Path, FileDataset]]) -> Series:
+def _sorted_series(patient: str, uid: str, slices: Sequence[tuple[Path, DicomObject]]) -> Series:
     grids: set[tuple[tuple[int, int], tuple[float, float]]] = set()
     orientations, origins = np.empty((len(slices), 2, 3)), np.empty((len(slices), 3))
     for index, (path, header) in enumerate(slices):

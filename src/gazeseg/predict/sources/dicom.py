@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
-from gazeseg.errors import DataError, MissingDependencyError
+from gazeseg.data.dicom import PIXELS, SUFFIXES, eight_bit_frames, read_object, require_pydicom
+from gazeseg.errors import DataError
 from gazeseg.predict.sources.base import DicomOrigin, Frames, Grid, Kind, Source, stem_of
-from gazeseg.predict.sources.dicom_pixels import PIXELS, decode_frames
 from gazeseg.types import FloatArray
 
 if TYPE_CHECKING:  # an extra
     from pydicom import Dataset
 
-SUFFIXES: Final = (".dcm", ".dicom", ".ima")
 _NO_IMAGES: Final = ("SEG", "RTSTRUCT", "SR", "KO", "PR", "REG", "RTDOSE", "RTPLAN", "DOC")  # modalities
 _RAS: Final = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM counts to the left and back, NIfTI to the right and front
 _SAME_MM: Final = 1e-3  # two slices nearer than this are at one place
-_BROKEN: Final = (OSError, ValueError, EOFError, AttributeError, KeyError, TypeError)  # what pydicom raises for one
 _REGULAR: Final = 0.05  # gaps may differ by this share of their median; headers round positions to some digits
 
 
@@ -42,11 +40,11 @@ class DicomSource(Source):
 
     def read(self) -> Frames:
         """Decode every frame, sorted by position along the normal where there are positions."""
-        objects = [_load(path) for path in self.files]
+        objects = [read_object(path) for path in self.files]
         places = [place for item in objects for place in _places(item)]
         frames, names = [], []
         for path, item in zip(self.files, objects, strict=True):
-            decoded = decode_frames(path, item)
+            decoded = eight_bit_frames(path, item)
             frames += decoded
             names += [path.stem] if len(decoded) == 1 else [f"{k + 1:04d}" for k in range(len(decoded))]
             for name in PIXELS:  # what refers to the object needs its header alone
@@ -103,18 +101,15 @@ def find_dicom(files: Iterable[Path], base: Path) -> tuple[list[DicomSource], di
     Raises:
         MissingDependencyError: without pydicom.
     """
-    try:
-        import pydicom
-    except ImportError:
-        raise MissingDependencyError("pydicom", "medical") from None
+    require_pydicom()
     series: dict[str, list[Path]] = defaultdict(list)
     sources, failures, others = [], {}, []
     tags = ["SeriesInstanceUID", "NumberOfFrames", "ImagePositionPatient", "Rows", "Modality", "SOPInstanceUID"]
     for path in files:
         try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
-        except _BROKEN as error:
-            failures[path] = f"broken DICOM file ({' '.join(str(error).split())}); replace it"
+            header = read_object(path, stop_before_pixels=True, specific_tags=tags)
+        except DataError as error:
+            failures[path] = str(error).removeprefix(f"{path}: ")
             continue
         if header.get("Rows") is None and not header.get("SOPInstanceUID"):
             failures[path] = "broken DICOM file (its header ends early); replace it"
@@ -138,15 +133,6 @@ def is_dicom(path: Path) -> bool:
             return stream.read(132)[128:] == b"DICM"
     except OSError:
         return False
-
-
-def _load(path: Path) -> Dataset:
-    import pydicom
-
-    try:
-        return pydicom.dcmread(path)
-    except _BROKEN as error:
-        raise DataError(f"{path}: broken DICOM file ({' '.join(str(error).split())}); replace it") from None
 
 
 def _name_series(series: dict[str, list[Path]], base: Path) -> Iterable[DicomSource]:
