@@ -33,7 +33,8 @@ SWITCHED_OFF = {
 
 
 def _make(num_classes=2, network=NETWORK, in_channels=3, **keys):
-    method = {"name": "fgi", "fusion": {"position_grid": 48}, **keys}
+    darm = {"start": 0, **keys.pop("darm", {})}
+    method = {"name": "fgi", "fusion": {"position_grid": 48}, "darm": darm, **keys}
     return create(method, network=network, in_channels=in_channels, num_classes=num_classes, levels=2, seed=0)
 
 
@@ -62,6 +63,7 @@ def test_profiles_fill_every_open_key():
             place = getattr(config, section) if section else config
             assert {key: getattr(place, key) for key in keys} == keys
     paper = FGIConfig().resolved()
+    assert paper.darm.start == paper.ramp.iterations
     assert (paper.afc.weight, paper.cwc.weight, paper.darm.rho, paper.ramp.iterations) == (0.1, 1.0, 0.3, 4000)
     assert (paper.cwc.tau_pos, paper.cwc.tau_neg, paper.fusion.heads, paper.cutmix.alpha) == (0.8, 0.2, 8, 4.0)
 
@@ -219,7 +221,7 @@ def test_each_mechanism_is_off_by_one_key(part):
     ],
 )
 def test_the_contract_holds_for_other_configurations(keys):
-    check_method(FGI, FGIConfig(**keys))
+    check_method(FGI, FGIConfig(**{**keys, "darm": {"start": 0, **keys.get("darm", {})}}))
 
 
 def test_without_text_no_embeddings_are_asked_for():
@@ -270,6 +272,26 @@ def test_darm_hides_where_the_networks_differ_and_drops_the_label(monkeypatch):
     kept = broad_target(batch.pseudo).masked_fill(hidden, IGNORE)
     logits = torch.full((2, 1, 48, 48), -2.0)
     torch.testing.assert_close(out.losses["student"], partial_cross_entropy(logits, kept))
+
+
+def test_darm_leaves_a_young_student_alone(monkeypatch):
+    """With blocks from the first step on they lie on the lesions alone: the student learns to find blocks instead."""
+    batch = _batch()
+    keys = {"cutmix": {"enabled": False}, "darm": {"start": 3}, "training": "two_stage", "teacher_iterations": 5}
+    for step, plain in ((7, True), (8, False)):  # the student is 2 and 3 iterations old
+        view, out = _seen_by_student(_certain(_make(**keys), 2.0, -2.0), batch, step, monkeypatch)
+        assert torch.equal(view, batch.image) is plain
+        assert ("darm/hidden" in out.logs) is not plain
+
+
+@pytest.mark.parametrize(("logit", "share"), [(2.0, 1.0), (-2.0, 0.0)])
+@pytest.mark.parametrize("darm", [{}, {"rho": 0}])
+def test_the_logged_foreground_is_that_of_the_plain_images(logit, share, darm):
+    batch = _batch()
+    out = _certain(_make(darm=darm), 2.0, logit).training_step(batch, 3)
+    labelled = 2 * 48 * 48 - 8 * 48  # 8 columns of the second image are ignored
+    assert out.logs["foreground"] == share
+    assert out.logs["foreground_target"].item() == pytest.approx(2 * 24 * 24 / labelled)
 
 
 def test_the_released_masking_relabels_the_ring_of_the_pseudo_masks(monkeypatch):
