@@ -1,4 +1,4 @@
-"""Makes ``test_commands.py`` importable from the test beside it."""
+"""Makes ``pages.py`` importable from the tests beside it."""
 
 import sys
 from pathlib import Path

@@ -1,30 +1,14 @@
 """Every command that README and docs show is one that the command line takes, with the options and keys it shows."""
 
-import re
 import shlex
-from pathlib import Path
 
 import pytest
+from pages import PAGES, commands
 
 from gazeseg.cli import make_app
 from gazeseg.config import MasksConfig, RunConfig, parse_overrides
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OTHER_SECTIONS = {"slurm"}  # of ablate, beside those of a run
-
-
-def commands(page: Path) -> list[str]:
-    """Return the gazeseg commands of the code blocks of a page, one a string, comments and continuations resolved."""
-    found = []
-    for block in re.findall(r"^```\w*\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE):
-        for line in block.replace("\\\n", " ").splitlines():
-            if line.startswith("gazeseg "):
-                parts = [" ".join(part.split()) for part in line.split("  #")[0].split("&&")]
-                found += [part for part in parts if part.startswith("gazeseg ")]
-    return found
-
-
 SHOWN = [pytest.param(page, command, id=f"{page.name}: {command}"[:90]) for page in PAGES for command in commands(page)]
 
 

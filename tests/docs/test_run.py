@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from test_commands import PAGES, commands
+from pages import PAGES, commands
 
 from gazeseg.cli import main
 from gazeseg.data.dataset import Dataset

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 
-def demo(*, out: Path = Path("demo")) -> None:
+def demo(*, out: Path = Path("demo"), data_only: bool = False) -> None:
     """Watch gaze become heatmaps, pseudo-masks, a trained model and a report; no data and no network needed.
 
     Example: `gazeseg demo --out demo`
@@ -15,6 +15,7 @@ def demo(*, out: Path = Path("demo")) -> None:
 
     Args:
         out: Folder for the data set, the runs and report.html; it must be new or empty.
+        data_only: Stop after the data set `OUT/data`: images, masks and simulated gaze to try the other verbs on.
     """
     from gazeseg.cli.check import check
     from gazeseg.cli.masks import masks
@@ -30,8 +31,11 @@ def demo(*, out: Path = Path("demo")) -> None:
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out}: not empty; remove it or name another folder with --out DIR")
     data = out / "data"
-    say("1/5 generating images and simulated gaze")
+    say("generating images and simulated gaze" if data_only else "1/5 generating images and simulated gaze")
     make_demo_dataset(data)
+    if data_only:
+        print(f"generated images and their simulated gaze (uses ground truth) in {data}; next: gazeseg check {data}")
+        return
     say("2/5 check")
     check(data)
     say("3/5 masks")
