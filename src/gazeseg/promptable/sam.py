@@ -86,7 +86,7 @@ class SamFolder:
             model, report = getattr(transformers, name).from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, TypeError) as error:
             first = " ".join(str(error).split())[:160]
             raise DataError(f"{folder}: no {name} to read ({first}); save it there as safetensors") from None
         if report["missing_keys"]:
