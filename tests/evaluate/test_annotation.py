@@ -1,11 +1,13 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gazeseg.data.dataset import Dataset
 from gazeseg.data.schema import Case, DatasetInfo, GazeInfo, Roots
+from gazeseg.errors import DataError
 from gazeseg.evaluate.annotation import MASKS, annotation_cost, cost_sentence, distinct_notes
 from gazeseg.train.annotation import measure
 from gazeseg.train.runfolder import Annotation, RunFolder, Task
@@ -23,14 +25,16 @@ def masks(count, **changes):
     return task(Annotation(0, 0.0, 0.0, count), gaze="none", mask_supervised=True, **changes)
 
 
-def dataset(kind="recorded"):
+def dataset(kind="recorded", root=Path("nowhere")):
     """Three cases: 200 + 300 ms from 10 to 610 ms, 1000 ms from 0 on, and nothing."""
     rows = {"a": ([10.0, 310.0], [200.0, 300.0]), "b": ([0.0], [1000.0]), "c": ([], [])}
     cases = tuple(Case(name, name, "train", None, None, 8, 8) for name in rows)
     info = DatasetInfo(name="made", roots=Roots(), gaze=GazeInfo(kind=kind))
-    data = Dataset(None, info, cases)
+    data = Dataset(root, info, cases)
     data.__dict__["fixations"] = {
-        name: Fixations(np.ones(len(onset)), np.ones(len(onset)), np.array(onset), np.array(duration), (8, 8), name)
+        name: Fixations(
+            np.ones(len(onset)), np.ones(len(onset)), np.array(onset), np.array(duration), (8, 8), name, "anna"
+        )
         for name, (onset, duration) in rows.items()
     }
     return data
@@ -58,6 +62,49 @@ def test_simulated_gaze_costs_the_masks_that_it_was_drawn_from():
     assert measure(data, data.cases, gaze=False, masks=0) == Annotation(0, 0.0, 0.0, 0)
 
 
+TIMES = """case_id,reader_id,outcome,locate_s,scan_s,review_s,total_s,attempts,fixations,source
+a,anna,accepted,1.000,2.500,0.500,4.000,1,2,mouse
+a,ben,accepted,9.000,9.000,9.000,27.000,1,5,mouse
+b,anna,accepted,0.500,1.000,0.500,2.000,2,1,mouse
+c,anna,skipped,30.000,0.000,0.000,30.000,1,0,mouse
+"""
+
+
+def timed(root, text=TIMES, **keys):
+    (root / "gaze").mkdir()
+    (root / "gaze" / "times.csv").write_text(text)
+    return dataset(root=root, **keys)
+
+
+def test_the_time_that_the_recorder_measured_is_that_of_the_reader_whose_gaze_is_used(tmp_path):
+    data = timed(tmp_path)
+    found = measure(data, data.cases, gaze=True, masks=0)
+    assert (found.gaze_cases, found.timed_cases, found.timed_s) == (2, 2, 6.0)  # not ben's, not the skipped case
+    assert measure(data, data.cases[1:], gaze=True, masks=0).timed_s == 2.0
+    assert measure(data, data.cases, gaze=False, masks=3) == Annotation(0, 0.0, 0.0, 3)
+
+
+def test_a_time_without_the_gaze_that_it_was_measured_with_counts_for_nothing(tmp_path):
+    data = timed(tmp_path, TIMES.replace("anna", "carl"))
+    assert measure(data, data.cases, gaze=True, masks=0).timed_cases == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (TIMES.replace("total_s", "sum"), "line 2: KeyError.'total_s'"),
+        (TIMES.replace("4.000", "soon"), "line 2: .*soon"),
+        (TIMES.replace("2.000", "-2"), "line 4: total_s is -2"),
+        ("case_id,reader_id,outcome,total_s\na,anna\n", "line 2"),
+    ],
+)
+def test_a_broken_table_of_times_is_one_line(tmp_path, text, said):
+    data = timed(tmp_path, text)
+    with pytest.raises(DataError, match=f"times.csv, {said}") as error:
+        measure(data, data.cases, gaze=True, masks=0)
+    assert "\n" not in str(error.value)
+
+
 # ---- what it cost
 
 
@@ -67,6 +114,19 @@ def test_gaze_in_hours():
     [note] = cost.notes
     assert "sum of the fixation durations of 900 training cases, 8.0 s a case" in note
     assert "10.0 s" in note
+
+
+def test_the_time_at_the_screen_goes_before_the_durations_of_fixations():
+    whole = dataclasses.replace(GAZE, timed_cases=900, timed_s=3 * 3600.0)
+    cost = annotation_cost([task(whole)])
+    assert (cost.text, cost.hours) == ("3.00", pytest.approx(3.0))
+    [note] = cost.notes
+    assert "the time at the screen of 900 training cases, 12.0 s a case" in note
+    assert "fixation durations of 900 training cases, 8.0 s a case" in note
+    # some cases alone were timed: two kinds of time are not added up
+    part = annotation_cost([task(dataclasses.replace(GAZE, timed_cases=300, timed_s=3600.0))])
+    assert part.text == "2.00"
+    assert part.notes[0].endswith("300 of them were timed by the recorder, 12.0 s a case at the screen")
 
 
 def test_published_masks_in_proportion():

@@ -1,7 +1,8 @@
 """The annotation time of a run's supervision: gaze as measured, masks as published, and what neither tells.
 
-Gaze costs the sum of the fixation durations of the training cases; that is less than the time at the screen, which
-instructions, calibration and saccades add to. Masks cost what somebody published for the data set, in proportion to
+Gaze costs the time at the screen where ``gazeseg record`` measured it for every training case; elsewhere the sum of the
+fixation durations, which is less: saccades, the first search and the review of the result add to it. Instructions,
+calibration and pauses are in neither. Masks cost what somebody published for the data set, in proportion to
 the masks that the loss saw; where nobody did, nothing is made up. Loads no torch.
 """
 
@@ -64,15 +65,12 @@ def annotation_cost(tasks: Sequence[Task]) -> Cost:
     if len(kept) < len(tasks):
         return Cost(None, None, UNKNOWN, ("unknown: trained by a version that did not keep it in task.json",))
     mean = _mean(kept)
-    gaze_h, masks_h = mean.fixation_s / 3600, _masks_h(task.dataset, mean.masks)
+    timed = mean.gaze_cases > 0 and mean.timed_cases == mean.gaze_cases
+    gaze_h, masks_h = (mean.timed_s if timed else mean.fixation_s) / 3600, _masks_h(task.dataset, mean.masks)
     text, notes = "none", []
     if mean.gaze_cases:
         text = f"{gaze_h:.2f}"
-        notes.append(
-            f"gaze: measured, the sum of the fixation durations of {mean.gaze_cases:g} training cases, "
-            f"{mean.fixation_s / mean.gaze_cases:.1f} s a case; with the time between them "
-            f"{mean.viewing_s / mean.gaze_cases:.1f} s"
-        )
+        notes.append(_gaze_note(mean, timed=timed))
     if mean.masks:
         drawn = task.gaze == "simulated"
         known = NOT_PUBLISHED if masks_h is None else f"{masks_h:.1f}"
@@ -108,6 +106,22 @@ def cost_sentence(cost: Cost, bound: Cost | None = None) -> str:
 def _mean(kept: Sequence[Annotation]) -> Annotation:
     names = [field.name for field in dataclasses.fields(Annotation)]
     return Annotation(**{name: sum(getattr(entry, name) for entry in kept) / len(kept) for name in names})
+
+
+def _gaze_note(mean: Annotation, *, timed: bool) -> str:
+    cases = mean.gaze_cases
+    fixated = f"the sum of the fixation durations of {cases:g} training cases, {mean.fixation_s / cases:.1f} s a case"
+    if timed:
+        return (
+            f"gaze: measured by the recorder, the time at the screen of {cases:g} training cases, "
+            f"{mean.timed_s / cases:.1f} s a case to locate, scan and review, viewings that were redone left out; "
+            f"{fixated}"
+        )
+    note = f"gaze: measured, {fixated}; with the time between them {mean.viewing_s / cases:.1f} s"
+    if mean.timed_cases:
+        at_screen = f"{mean.timed_s / mean.timed_cases:.1f} s a case"
+        note += f"; {mean.timed_cases:g} of them were timed by the recorder, {at_screen} at the screen"
+    return note
 
 
 def _masks_h(dataset: str, masks: float) -> float | None:

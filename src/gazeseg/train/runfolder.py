@@ -20,6 +20,8 @@ class Annotation:
     fixation_s: float  # their fixation durations, summed up
     viewing_s: float  # from the first fixation of each to the end of its last, summed up
     masks: float  # masks that the loss may see, or that simulated gaze was drawn from
+    timed_cases: float = 0.0  # those of the training cases whose time at the screen was measured
+    timed_s: float = 0.0  # that time, summed up
 
 
 @dataclass(frozen=True, slots=True)
