@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from gazeseg.errors import ConfigError, suggest
+from gazeseg.errors import ConfigError, near_miss, suggest
 
 
 class Section(BaseModel):
@@ -210,11 +210,23 @@ class DataConfig(Section):
     augment: AugmentConfig = AugmentConfig()
 
 
+NETWORKS: Final = ("basic_unet", "small_unet", "dropout_unet", "efficientnet_lite0")
+MONAI: Final = "monai:"
+
+
+def _network_name(value: str) -> str:
+    if value not in NETWORKS and not value.startswith(MONAI):
+        known = f"{', '.join(NETWORKS)} or {MONAI}CLASS as in {MONAI}UNet"
+        raise ValueError(f"unknown network{near_miss(value, NETWORKS)}; choose {known}")
+    return value
+
+
 class NetworkConfig(Section):
     """The segmentation network, a choice apart from the method."""
 
-    name: Literal["basic_unet", "small_unet", "dropout_unet", "efficientnet_lite0"] = "basic_unet"
-    features: tuple[int, ...] | None = None  # channel widths; None: the published ones of the network
+    name: Annotated[str, AfterValidator(_network_name)] = "basic_unet"
+    features: tuple[int, ...] | None = None  # channel widths; None: the published; monai: one
+    options: dict[str, Any] = Field(default_factory=dict)  # of a monai: network, its keyword arguments
     pretrained: bool = True  # efficientnet_lite0 only
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from gazeseg.config import NetworkConfig
+from gazeseg.config import MONAI, NetworkConfig
+from gazeseg.errors import ConfigError
 from gazeseg.nets.base import SegmentationNet
 from gazeseg.nets.basic_unet import basic_unet
 from gazeseg.nets.dropout_unet import dropout_unet
 from gazeseg.nets.efficientnet import efficientnet_lite0
+from gazeseg.nets.monai_net import monai_net
 from gazeseg.nets.small_unet import small_unet
 
 __all__ = ["SegmentationNet", "build_network"]
@@ -26,9 +28,11 @@ def build_network(config: NetworkConfig, *, in_channels: int, num_classes: int, 
         seed: Seed of the initial weights.
 
     Raises:
-        ConfigError: for widths that do not fit the network.
+        ConfigError: for widths or options that do not fit the network.
         MissingDependencyError: if the weights of a pretrained encoder are not installed.
     """
+    if config.options and not config.name.startswith(MONAI):
+        raise ConfigError(f"network.options are for networks of MONAI (network.name monai:UNet), not for {config.name}")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the CPU's alone: torch.manual_seed would touch GPUs as well
         if config.name == "efficientnet_lite0":
@@ -37,6 +41,14 @@ def build_network(config: NetworkConfig, *, in_channels: int, num_classes: int, 
                 num_classes=num_classes,
                 widths=config.features,
                 pretrained=config.pretrained,
+            )
+        if config.name.startswith(MONAI):
+            return monai_net(
+                config.name.removeprefix(MONAI),
+                config.options,
+                in_channels=in_channels,
+                num_classes=num_classes,
+                widths=config.features,
             )
         build = {"basic_unet": basic_unet, "small_unet": small_unet, "dropout_unet": dropout_unet}[config.name]
         return build(in_channels=in_channels, num_classes=num_classes, widths=config.features)

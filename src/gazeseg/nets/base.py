@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gazeseg.errors import DataError
+from gazeseg.errors import ConfigError, DataError
 
 Refine = Callable[[int, Tensor], Tensor]
 """Maps a decoder stage (0 is the deepest) and its output (B, C, h, w) to what goes on upwards, of the same shape."""
@@ -17,7 +17,7 @@ class UNetBody(nn.Module):
     """The part of a network below its classifier, open between its levels for methods that act there.
 
     Attributes:
-        encoder_widths: Channels of the maps of :meth:`encode`, finest first.
+        encoder_widths: Channels of the maps of :meth:`encode`, finest first; empty for a body that cannot be opened.
         decoder_widths: Channels after each decoder stage, deepest first; the last is the number of features.
     """
 
@@ -46,25 +46,44 @@ class SegmentationNet(nn.Module):
         num_classes: Classes including background; two classes share one foreground logit.
         min_side: Smallest image side in pixels that the body can take.
         classifier: Side of the classifier's kernel; where it is not 1, methods that propagate logits refuse it.
+        features: Channels that the body gives, for one without ``decoder_widths``.
     """
 
-    def __init__(self, name: str, body: UNetBody, *, num_classes: int, min_side: int, classifier: int = 1) -> None:
+    def __init__(
+        self,
+        name: str,
+        body: UNetBody,
+        *,
+        num_classes: int,
+        min_side: int,
+        classifier: int = 1,
+        features: int | None = None,
+    ) -> None:
         super().__init__()
         self.name = name
         self.min_side = min_side
         self.body = body
-        self.head = nn.Conv2d(
-            body.decoder_widths[-1], 1 if num_classes == 2 else num_classes, classifier, padding="same"
-        )
+        width = body.decoder_widths[-1] if features is None else features
+        self.head = nn.Conv2d(width, 1 if num_classes == 2 else num_classes, classifier, padding="same")
 
     @property
     def encoder_widths(self) -> tuple[int, ...]:
-        """Channels of the encoder's maps, finest first."""
+        """Channels of the encoder's maps, finest first.
+
+        Raises:
+            ConfigError: for a network that cannot be opened between its levels.
+        """
+        self._require_levels()
         return self.body.encoder_widths
 
     @property
     def decoder_widths(self) -> tuple[int, ...]:
-        """Channels after each decoder stage, deepest first."""
+        """Channels after each decoder stage, deepest first.
+
+        Raises:
+            ConfigError: for a network that cannot be opened between its levels.
+        """
+        self._require_levels()
         return self.body.decoder_widths
 
     def features(self, images: Tensor) -> Tensor:
@@ -81,8 +100,10 @@ class SegmentationNet(nn.Module):
         """Map images (B, C, H, W) to the encoder's maps, finest first; padded sizes where the poolings need it.
 
         Raises:
+            ConfigError: for a network that cannot be opened between its levels.
             DataError: if a side is too short for the poolings of this network.
         """
+        self._require_levels()
         self._check(images)
         return self.body.encode(images)
 
@@ -97,6 +118,13 @@ class SegmentationNet(nn.Module):
         """Map images (B, C, H, W) to logits (B, 1, H, W) for two classes, else (B, num_classes, H, W)."""
         logits: Tensor = self.head(self.features(images))
         return logits
+
+    def _require_levels(self) -> None:
+        if not self.body.decoder_widths:
+            raise ConfigError(
+                f"network.name '{self.name}' cannot be opened between its levels, where this method acts; use "
+                "basic_unet, small_unet, dropout_unet or efficientnet_lite0"
+            )
 
     def _check(self, images: Tensor) -> None:
         height, width = images.shape[-2:]
