@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from gazeseg.errors import ConfigError, DataError
 from gazeseg.report.report import write_report
+from gazeseg.train.runfolder import RunFolder
 
 RESOURCES = {"src", "href", "xlink:href", "srcset", "poster", "data", "action", "background"}
 VOID = {"meta", "input", "br", "img", "hr", "link", "source", "circle", "line", "rect", "path", "polyline"}
@@ -152,6 +154,18 @@ def test_simulated_gaze_is_marked_wherever_it_counts(make_world, tmp_path):
     html, page = report([world.run()], tmp_path / "r.html")
     assert page.text.count("simulated gaze (uses ground truth)") >= 4  # head, headline, data, gaze, pseudo-masks
     assert '<span class="badge warn">simulated gaze (uses ground truth)</span>' in html
+
+
+def test_what_simulated_gaze_gives_away_stands_beside_a_method_that_saw_masks_too(make_world, tmp_path):
+    world = make_world(tmp_path, gaze="simulated", train=3, test=3)
+    folder = RunFolder(world.run("semi", method="hg_dtgl", supervised=True, labelled=0.5))
+    leak = "heatmap Dice with the truth 0.64 / 0.71 at 0.2 / 0.5"
+    folder.write_task(dataclasses.replace(folder.task(), gaze_leak=leak))
+    plain = world.run("plain", method="bcp", supervised=True, labelled=0.5, gaze="none", error=4.0)
+    html, page = report([folder.path, plain], tmp_path / "r.html")
+    assert html.count(f'<span class="badge warn">simulated gaze (uses ground truth); {leak}</span>') == 1
+    assert "Learned from masks and simulated gaze (uses ground truth)." in page.text
+    assert page.text.count("masks and simulated gaze (uses ground truth)") == 2  # headline and training
 
 
 def test_one_run_has_no_test_and_no_spread(world):

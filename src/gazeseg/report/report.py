@@ -155,16 +155,17 @@ def _headline(blocks: Sequence[Block], runs: Sequence[Run], split: str) -> dict[
         else:
             text += f", {100 * mean / top:.0f} % of the fully supervised bound ({number(top)})" if top > 0 else ""
     kind = lead.runs[0].gaze
+    learned = {"simulated": SIMULATED, "recorded": "recorded gaze", "none": "no gaze"}[kind]
+    learned += f", {control}" if (control := lead.runs[0].control) else ""
     detail = f"95 % CI {interval(ci)} over cases. "
     if best is not None:
-        learned = {"simulated": SIMULATED, "recorded": "recorded gaze", "none": "no gaze"}[kind]
-        detail += f"Learned from {learned}{f', {control}' if (control := lead.runs[0].control) else ''}; "
+        detail += f"Learned from {learned}; "
         detail += "masks were used to draw it." if kind == "simulated" else "no mask was used in training."
         others = len(block.weak()) - 1
         if others:
             detail += f" Best of {plural(others + 1, 'method')} that see no mask."
     else:
-        detail += "Learned from masks."
+        detail += "Learned from masks." if kind == "none" else f"Learned from masks and {learned}."
     if lead.row is not None:
         against = bound.row.annotation if bound is not None and bound.row is not None and bound is not lead else None
         detail += f" {cost_sentence(lead.row.annotation, against)}"

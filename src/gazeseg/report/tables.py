@@ -120,8 +120,9 @@ def _tags(group: Group) -> list[dict[str, Any]]:
         tags.append({"text": status, "warn": status == "reconstruction"})
     if group.supervised:
         tags.append({"text": "saw masks", "warn": False})
-    elif group.runs[0].gaze == "simulated":
-        tags.append({"text": SIMULATED, "warn": True})
+    if group.runs[0].gaze == "simulated":
+        leak = group.runs[0].task.gaze_leak
+        tags.append({"text": f"{SIMULATED}; {leak}" if leak else SIMULATED, "warn": True})
     if group.runs[0].control:
         tags.append({"text": f"control: {group.runs[0].control}", "warn": True})
     text = group.runs[0].task.text
@@ -235,9 +236,10 @@ def _training_row(group: Group, run: Run, log: Sequence[Mapping[str, Any]]) -> d
 
 
 def _supervision(task: Task) -> str:
-    if task.mask_supervised:
+    if task.mask_supervised and task.gaze == "none":
         return "masks"
     kind = SIMULATED if task.gaze == "simulated" else f"{task.gaze} gaze"
+    kind = f"masks and {kind}" if task.mask_supervised else kind
     if task.gaze_control:
         kind = f"{kind}, {task.gaze_control}"
     return kind if task.text == "none" else f"{kind}; text: {task.text}"

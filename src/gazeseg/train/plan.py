@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,12 @@ class Plan:
     def thresholds(self) -> tuple[float, ...]:
         """Thresholds of the pseudo-mask levels."""
         return self.config.pseudo.thresholds or DEFAULT_THRESHOLDS
+
+    @property
+    def shown(self) -> tuple[Case, ...]:
+        """``cases`` as the method sees them: without the masks that it may not see, so that their files stay unread."""
+        seen = self.labelled or ()
+        return tuple(case if case.patient_id in seen else dataclasses.replace(case, mask=None) for case in self.cases)
 
     @property
     def pseudo(self) -> Path | None:

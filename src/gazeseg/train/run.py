@@ -145,7 +145,7 @@ def _open(plan: Plan) -> tuple[TrainLoader, Callable[[], float] | None]:
     config, needs = plan.config, plan.method.needs
     store = open_store(
         plan.dataset,
-        plan.cases,
+        plan.shown,
         size=config.data.size,
         fields=store_fields(needs, config.pseudo),
         pseudo=plan.pseudo,
