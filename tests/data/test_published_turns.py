@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from gazeseg.config import AugmentConfig, build
-from gazeseg.data.transforms import move_pixels, sample_transforms, turn_pixels
+from gazeseg.data.transforms import move_pixels, sample_transforms
+from gazeseg.data.turns import turn_pixels
 from gazeseg.errors import ConfigError
 
 CONFIG = AugmentConfig(rates=(0.5, 0.25, 0.25))
@@ -49,12 +50,24 @@ def test_the_quick_way_on_a_cpu_is_the_sampling_grid(size):
     image = torch.from_numpy(rng.normal(size=(48, 1, *size)).astype(np.float32))
     params = sample_transforms(CONFIG, 48, np.random.default_rng(5))
     slow = move_pixels(image, None, labels, params)
-    fast_image, fast_labels = turn_pixels(image, params, 0), turn_pixels(labels, params, 255)
+    fast_image, fast_labels = turn_pixels(image.numpy(), params, 0), turn_pixels(labels.numpy(), params, 255)
     same = (fast_labels == slow.labels).float().mean()
     assert same > 0.999  # a source half way between two pixels may fall to either
     assert torch.isclose(fast_image, slow.image).float().mean() > 0.999
-    inside = turn_pixels(torch.ones(48, 1, *size, dtype=torch.uint8), params, 0).bool()
+    inside = turn_pixels(np.ones((48, 1, *size), np.uint8), params, 0).bool()
     assert (inside == slow.inside).float().mean() > 0.999
+
+
+def test_cases_are_picked_looked_up_and_left_blank_on_the_way():
+    rng = np.random.default_rng(4)
+    stored = rng.integers(0, 256, (9, 1, 24, 24), dtype=np.uint8)
+    params = sample_transforms(CONFIG, 6, rng)
+    rows, blank = np.array([8, 3, 3, 0, 5, 1]), np.array([False, True, False, False, True, False])
+    table = rng.normal(size=256).astype(np.float32)
+    found = turn_pixels(stored, params, -9, rows=rows, table=table, blank=blank)
+    expected = turn_pixels(table[stored[rows]], params, -9)
+    expected[torch.from_numpy(blank)] = -9
+    assert torch.equal(found, expected)
 
 
 def test_other_settings_draw_the_same_numbers_as_ever_and_bad_rates_are_refused():

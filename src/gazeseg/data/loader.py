@@ -38,8 +38,8 @@ from gazeseg.data.transforms import (
     send,
     standardise,
     to_planes,
-    turn_pixels,
 )
+from gazeseg.data.turns import turn_pixels
 from gazeseg.errors import ConfigError, suggest
 from gazeseg.types import IGNORE, Batch, Fixations, FloatArray, UInt8Array
 
@@ -57,6 +57,8 @@ KNOWN_NEEDS: Final = TEXT | {
 }
 TRANSFORM: Final = 1  # stream of random numbers below one seed; see also gazeseg.data.streams.ORDER
 RESIDENT_SHARE: Final = 0.5  # of the free device memory; the rest is for the network
+GREY: Final = standardise(torch.arange(256).float().view(1, 1, 1, 256), "unit").flatten().numpy()  # of each byte
+CLASS: Final = np.arange(256)  # of each byte of a mask
 TIE: Final = 1e-3  # of 255: keeps a map that equals a threshold on its side of it, whatever the interpolation rounds
 
 
@@ -171,12 +173,15 @@ class TrainLoader:
         rows = np.concatenate([stream.cut(step) for stream in self._streams])
         rng = np.random.default_rng([self.seed, TRANSFORM, step])
         params = sample_transforms(self.data.augment, len(rows), rng)
-        pixels, inside = self._transformed(self._gather(rows), params)
         gazed, labelled = self._gazed[rows], self._labelled[rows]
+        if params.nearest and params.resamples and self.device.type == "cpu":
+            pixels, inside = self._turned(rows, params)
+        else:
+            pixels, inside = self._transformed(self._gather(rows), params)
+            if "mask" in pixels:  # bytes are quicker to fill
+                pixels["mask"] = _ignore(pixels["mask"], self._send_if_any(~labelled), None).long()
 
-        mask = weak = pseudo = soft = quality = gaze_map = None
-        if "mask" in self.needs:
-            mask = _ignore(pixels["mask"], self._send_if_any(~labelled), None).long()  # bytes are quicker to fill
+        weak = pseudo = soft = quality = gaze_map = None
         silent = self._send_if_any(~gazed)
         if "pseudo" in self.needs:
             pseudo = _ignore(self._levels(pixels), silent, inside)
@@ -200,7 +205,7 @@ class TrainLoader:
             image=pixels["image"],
             labelled=send(labelled, self.device),
             labelled_first=self.data.labelled_per_batch,
-            mask=mask,
+            mask=pixels.get("mask"),
             weak=weak,
             pseudo=pseudo,
             soft=soft,
@@ -247,10 +252,6 @@ class TrainLoader:
         out = {**pixels, "image": to_planes(pixels["image"])}
         if not params.resamples:
             out = {name: flip_pixels(array, params) for name, array in out.items()}
-        quick = params.resamples and params.nearest and self.device.type == "cpu"
-        if quick and self._kind == "unit":  # bytes are quicker to move, and black is 0 before and after
-            out, inside = self._turned(out, params)
-            return {**out, "image": standardise(out["image"].float(), self._kind)}, inside
         image = out["image"].float()
         if params.recolours:
             image = recolour(image, params)
@@ -258,8 +259,6 @@ class TrainLoader:
         if not params.resamples:
             return out, None
 
-        if quick:
-            return self._turned(out, params)
         soft = [name for name in SOFT if name in out]
         hard = [name for name in ("mask", "levels") if name in out]
         maps = torch.stack([out[name].float() for name in soft], dim=1) if soft else None
@@ -274,17 +273,27 @@ class TrainLoader:
                 out["mask"] = out["mask"].squeeze(1)
         return out, warped.inside.squeeze(1)
 
-    def _turned(self, pixels: dict[str, Tensor], params: TransformParams) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Move every plane by whole pixels."""
-        for name, array in pixels.items():
-            planes = array if array.ndim == 4 else array.unsqueeze(1)
-            moved = turn_pixels(planes.contiguous(), params, IGNORE if name in ("mask", "levels") else 0)
-            pixels[name] = moved if array.ndim == 4 else moved[:, 0]
+    def _turned(self, rows: Rows, params: TransformParams) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Move whole pixels, on the CPU: as :meth:`_transformed`, but ``mask`` is ready."""
+        out: dict[str, Tensor] = {}
+        planes = self.store.image.transpose(0, 3, 1, 2)
+        if self._kind == "unit" and self.store.channels == 1:  # black is 0 before and after
+            out["image"] = turn_pixels(planes, params, 0, rows=rows, table=GREY)
+        else:
+            image = standardise(torch.from_numpy(planes[rows]).contiguous().float(), self._kind)
+            out["image"] = turn_pixels(image.numpy(), params, 0)
+        for name, array in self._host.items():
+            if name in SOFT:
+                out[name] = turn_pixels(array[:, None], params, 0, rows=rows)[:, 0]
+            elif name == "levels":
+                out[name] = turn_pixels(array, params, IGNORE, rows=rows)
+            elif name == "mask":
+                unseen = ~self._labelled[rows]
+                out[name] = turn_pixels(array[:, None], params, IGNORE, rows=rows, table=CLASS, blank=unseen)[:, 0]
         if not self.needs & {"pseudo", "weak"}:
-            return pixels, None
-        height, width = self.store.size
-        everywhere = torch.ones(len(params.zoom), 1, height, width, dtype=torch.uint8)
-        return pixels, turn_pixels(everywhere, params, 0)[:, 0].bool()
+            return out, None
+        everywhere = np.ones((1, 1, *self.store.size), np.uint8)
+        return out, turn_pixels(everywhere, params, 0, rows=np.zeros_like(rows))[:, 0].bool()
 
     def _levels(self, pixels: Mapping[str, Tensor]) -> Tensor:
         """Return (B, L, H, W) int64 of 0 and 1."""

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -31,7 +30,6 @@ Normalise = Literal["auto", "imagenet", "zscore", "unit"]
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)  # RGB in 0..1: the statistics that pretrained encoders expect
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 LUMA: Final = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in JPEG
-WHOLE: Final = 1e-9  # quarter turns: a turn that near to a whole one moves whole pixels
 MIN_STD: Final = 1e-3  # grey levels of 0..255: a constant image becomes zeros, not noise
 
 
@@ -206,61 +204,6 @@ def flip_pixels(pixels: Tensor, params: TransformParams) -> Tensor:
             chosen = send(flags, pixels.device).reshape(-1, *(1,) * (pixels.ndim - 1))
             pixels = torch.where(chosen, pixels.flip(dim), pixels)
     return pixels
-
-
-def turn_pixels(pixels: Tensor, params: TransformParams, fill: float) -> Tensor:
-    """Flip, rotate and scale (B, K, H, W) of any type on the CPU, each pixel from the nearest one of the source.
-
-    What :func:`move_pixels` does with ``params.nearest``, some ten times faster where most samples are turned by
-    quarters or not at all: those are copied by index.
-
-    Args:
-        pixels: Values or class indices.
-        params: What to do.
-        fill: Value where the output shows nothing of the image.
-    """
-    out = torch.empty_like(pixels)
-    quarters = params.angle_rad / (np.pi / 2)
-    turns = np.rint(quarters)
-    square = pixels.shape[-2] == pixels.shape[-1]
-    whole = (np.abs(quarters - turns) < WHOLE) & (params.zoom == 1) & (square | (turns % 2 == 0))
-    _turn(pixels.numpy(), out.numpy(), np.linalg.inv(params.matrices()).astype(np.float64), whole, fill)
-    return out
-
-
-@numba.njit(cache=True, nogil=True)
-def _turn(
-    source: npt.NDArray[Any], out: npt.NDArray[Any], inverse: FloatArray, whole: npt.NDArray[np.bool_], fill: float
-) -> None:
-    """Fill (B, K, H, W) from the pixels that ``inverse`` points at about the centre."""
-    batch, planes, height, width = source.shape
-    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
-    for b in range(batch):
-        xx, xy, yx, yy = inverse[b, 0, 0], inverse[b, 0, 1], inverse[b, 1, 0], inverse[b, 1, 1]
-        start_x, start_y = centre_x - xx * centre_x - xy * centre_y, centre_y - yx * centre_x - yy * centre_y
-        for k in range(planes):
-            if whole[b]:  # in whole numbers, and never outside
-                here, there = source[b, k].ravel(), out[b, k].ravel()  # views: one index to move, not two
-                along = int(np.rint(yx)) * width + int(np.rint(xx))
-                down = int(np.rint(yy)) * width + int(np.rint(xy))
-                first = int(np.rint(start_y)) * width + int(np.rint(start_x))
-                if along == 1 and down == width:
-                    there[:] = here
-                    continue
-                for y in range(height):
-                    place = first + y * down
-                    for x in range(width):
-                        there[y * width + x] = here[np.uintp(place + x * along)]  # unsigned: no wrap to check for
-                continue
-            for y in range(height):
-                from_x, from_y = start_x + xy * y + 0.5 - xx, start_y + yy * y + 0.5 - yx
-                for x in range(width):
-                    from_x += xx
-                    from_y += yx
-                    if 0 <= from_x < width and 0 <= from_y < height:
-                        out[b, k, y, x] = source[b, k, np.uintp(from_y), np.uintp(from_x)]
-                    else:
-                        out[b, k, y, x] = fill
 
 
 def move_pixels(image: Tensor, maps: Tensor | None, labels: Tensor | None, params: TransformParams) -> Warped:
