@@ -184,9 +184,9 @@ class TrainLoader:
         weak = pseudo = soft = quality = gaze_map = None
         silent = self._send_if_any(~gazed)
         if "pseudo" in self.needs:
-            pseudo = _ignore(self._levels(pixels), silent, inside)
+            pseudo = _ignore(self._levels(pixels), silent, inside).long()  # bytes, then one conversion
         if "weak" in self.needs:
-            weak = _ignore(self._ternary(pixels[self.pseudo.ternary_source]), silent, inside)
+            weak = _ignore(self._ternary(pixels[self.pseudo.ternary_source]), silent, inside).long()
         if "soft" in self.needs:
             soft = (pixels[self.pseudo.source].float() / 255).clamp_(0, 1).unsqueeze(1)
         if "quality" in self.needs:
@@ -296,17 +296,17 @@ class TrainLoader:
         return out, turn_pixels(everywhere, params, 0, rows=np.zeros_like(rows))[:, 0].bool()
 
     def _levels(self, pixels: Mapping[str, Tensor]) -> Tensor:
-        """Return (B, L, H, W) int64 of 0 and 1."""
+        """Return (B, L, H, W) uint8 of 0 and 1."""
         if self.pseudo.threshold_at == "native":
-            return pixels["levels"].long()
+            return pixels["levels"]
         soft = pixels[self.pseudo.source]
-        return torch.stack([_reaches(soft, t) for t in self.pseudo.thresholds or ()], dim=1).long()  # bytes, then long
+        return torch.stack([_reaches(soft, t) for t in self.pseudo.thresholds or ()], dim=1)
 
     def _ternary(self, soft: Tensor) -> Tensor:
-        """Return (B, H, W) int64 of 0, 1 and 255: GNAN's target, as :func:`gazeseg.supervision.levels.ternary`."""
+        """Return (B, H, W) uint8 of 0, 1 and 255: GNAN's target, as :func:`gazeseg.supervision.levels.ternary`."""
         foreground = _reaches(soft, self.partial.tau_f)
         above = _exceeds(soft, self.partial.tau_b) | foreground
-        return (above * IGNORE - foreground * (IGNORE - 1)).long()  # in bytes, then one conversion
+        return above * IGNORE - foreground * (IGNORE - 1)
 
     def _track(self, rows: Rows, params: TransformParams) -> tuple[Tensor, Tensor]:
         """Return (B, N, 4) float32 and (B,) int64; N is the longest of the batch, at least 1."""

@@ -218,13 +218,16 @@ def move_pixels(image: Tensor, maps: Tensor | None, labels: Tensor | None, param
     Returns:
         The moved tensors, with 0, 0 and 255 outside the image, and where inside is.
     """
-    batch, _, height, width = image.shape
+    height, width = image.shape[-2:]
     inverse = np.linalg.inv(params.matrices())  # output -> input: where each output pixel comes from
     size = np.array([width, height], dtype=np.float64)
-    theta = np.zeros((batch, 2, 3), dtype=np.float32)
-    theta[:, :, :2] = inverse * size[None, None, :] / size[None, :, None]  # px -> the -1..1 frame of grid_sample
-    grid = F.affine_grid(send(theta, image.device), [batch, 1, height, width], align_corners=False)
-    inside = (grid.abs().amax(dim=3) <= 1 + 1e-6).unsqueeze(1)  # the tolerance keeps right angles whole
+    theta = (inverse * size[None, None, :] / size[None, :, None]).astype(np.float32)  # px -> grid_sample's -1..1
+    rows, columns = ((torch.arange(side, device=image.device) * 2 + 1) / side - 1 for side in (height, width))
+    matrix = send(theta, image.device)[..., None]  # (B, 2, 2, 1)
+    # a row and a column added up: what affine_grid multiplies out for every pixel
+    to_x, to_y = ((line[:, 1] * rows)[:, :, None] + (line[:, 0] * columns)[:, None, :] for line in matrix.unbind(1))
+    grid = torch.stack([to_x, to_y], dim=3)
+    inside = (torch.maximum(to_x.abs(), to_y.abs()) <= 1 + 1e-6).unsqueeze(1)  # the tolerance keeps right angles whole
 
     floats = image if maps is None else torch.cat([image, maps], dim=1)
     # "border" and then a cut, rather than "zeros", which would darken the last half pixel inside
