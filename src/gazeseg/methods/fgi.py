@@ -138,7 +138,8 @@ class FGI(Method):
             if self.fusion is not None:
                 logs |= {f"lambda/{i}": gate for i, gate in enumerate(self.fusion.gates(), start=1)}
         if step >= first:
-            followed = self._follow(batch, guide, compared, step, step - first)
+            ramp = ramp_up(step - first, config.ramp.iterations, zero_first=bool(config.ramp.zero_first))
+            followed = self._follow(batch, guide, compared, step, ramp)
             losses, logs = losses | followed.losses, logs | followed.logs
         return StepOutput(losses, logs)
 
@@ -203,7 +204,7 @@ class FGI(Method):
         logits: Tensor = self.teacher.head(self.teacher.decode(maps, images.shape[-2:]))
         return logits, compared
 
-    def _follow(self, batch: Batch, guide: Tensor, compared: list[Tensor], step: int, age: int) -> StepOutput:
+    def _follow(self, batch: Batch, guide: Tensor, compared: list[Tensor], step: int, ramp: float) -> StepOutput:
         """Return the terms of the student, and of the teacher where the student guides it in turn.
 
         The views of the student go through it together: its group norm treats each image alone.
@@ -213,15 +214,14 @@ class FGI(Method):
             guide: The teacher's logits.
             compared: The teacher's maps, one a scale.
             step: Iteration, from 0.
-            age: Iterations that the student has learnt.
+            ramp: Factor of both consistencies.
         """
         config, images, count = self.config, batch.image, len(batch.image)
-        ramp = ramp_up(age, config.ramp.iterations, zero_first=bool(config.ramp.zero_first))
         rng = np.random.default_rng([self.seed, VIEWS, step])  # of the step alone: a resumed run draws the same
         generator = torch.Generator(images.device).manual_seed(int(rng.integers(2**62)))
         belief = self._belief(guide.detach())
-        hides = self._hides(age)
-        own = self._own_belief(images, hides)
+        hides = config.darm.rho > 0
+        own = self._own_belief(images)
         broad = broad_target(required(batch, "pseudo"))
         masked, target, logs = self._mask(batch, broad, belief, own, generator) if hides else (images, broad, {})
         views, mix = [masked], None
@@ -234,7 +234,7 @@ class FGI(Method):
         maps = self.student.encode(torch.cat(views) if mix is not None else masked)
         logits = self.student.head(self.student.decode(maps, images.shape[-2:]))
         losses = {"student": partial_cross_entropy(self._supervised(logits[:count]), target)}
-        if not hides or own is not None:  # on the plain images alone: blocks are no lesions
+        if not hides or own is not None:  # of the plain images, which predict will see
             plain = self._belief(logits[:count].detach()) if own is None else own
             labelled = broad != IGNORE
             logs["foreground"] = ((most_probable(plain)[1] > 0) & labelled).sum() / labelled.sum().clamp(min=1)
@@ -261,19 +261,12 @@ class FGI(Method):
         """Return the images and broad targets with random blocks of the disagreement hidden, and what to log."""
         differs = self._disagreement(batch, belief, own)
         hidden = self._hidden(differs, generator)
+        touched = torch.rand(len(hidden), generator=generator, device=hidden.device) < (self.config.darm.share or 1.0)
+        hidden &= touched[:, None, None, None]  # a student that sees no plain image learns to find the blocks
         images = batch.image.masked_fill(hidden, 0.0)  # 0 is the mean of normalised images
         fill = IGNORE if self.config.darm.label_fill == "ignore" else 0
         target = target.masked_fill(hidden[:, 0] & (target != IGNORE), fill)
         return images, target, {"darm/differs": differs.float().mean(), "darm/hidden": hidden.float().mean()}
-
-    def _hides(self, age: int) -> bool:
-        """Return whether DARM acts on a student that has learnt for ``age`` iterations.
-
-        A young student predicts background: the networks then differ on the lesions and nowhere else, blocks lie on
-        lesions alone, and a student taught with them from the start finds the blocks and, on a plain image, nothing.
-        """
-        darm = self.config.darm
-        return darm.rho > 0 and age >= (darm.start or 0)
 
     def _hidden(self, differs: Tensor, generator: torch.Generator) -> Tensor:
         darm = self.config.darm
@@ -294,9 +287,10 @@ class FGI(Method):
             return (belief - own).abs().amax(dim=1, keepdim=True) > self.config.darm.delta
         return (most_probable(belief)[1] != most_probable(own)[1])[:, None]
 
-    def _own_belief(self, images: Tensor, hides: bool) -> Tensor | None:
+    def _own_belief(self, images: Tensor) -> Tensor | None:
         """Return the student's probabilities on the plain images, without gradient; None where nothing needs them."""
-        if not self.config.mutual and (not hides or self.config.darm.disagreement == "pseudo_xor"):
+        darm = self.config.darm
+        if not self.config.mutual and (darm.rho == 0 or darm.disagreement == "pseudo_xor"):
             return None
         with torch.no_grad():
             return self._belief(self.student(images))

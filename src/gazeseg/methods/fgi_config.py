@@ -64,7 +64,7 @@ class DarmConfig(Section):
     """Disagreement-Aware Random Masking."""
 
     rho: float = Field(0.3, ge=0, lt=1)  # share of the disagreement that is hidden; 0 switches it off
-    start: int | None = Field(None, ge=0)  # iterations; paper: 4,000, the ramp's (our choice); released: 0
+    share: float | None = Field(None, gt=0, le=1)  # of images that are masked; paper: .5 (our choice); released: 1
     disagreement: Literal["argmax", "delta", "pseudo_xor"] | None = None  # paper: argmax; released: the pseudo-masks'
     delta: float = Field(0.3, gt=0, lt=1)  # least difference of two probabilities; for disagreement delta
     label_fill: Literal["ignore", "background"] | None = None  # paper: ignore; released: background
@@ -123,7 +123,7 @@ PROFILES: dict[str, dict[str, dict[str, object]]] = {
         "fusion": {"form": "gated"},
         "afc": {"weight": 0.1, "head_relu": False},
         "cwc": {"region": "both", "weighted": True},
-        "darm": {"start": 4000, "disagreement": "argmax", "label_fill": "ignore", "budget": "image"},
+        "darm": {"share": 0.5, "disagreement": "argmax", "label_fill": "ignore", "budget": "image"},
         "cutmix": {"teacher": False},
         "ramp": {"zero_first": False},
     },
@@ -133,7 +133,7 @@ PROFILES: dict[str, dict[str, dict[str, object]]] = {
         "fusion": {"form": "projected"},
         "afc": {"weight": 0.05, "head_relu": True},
         "cwc": {"region": "teacher", "weighted": False},
-        "darm": {"start": 0, "disagreement": "pseudo_xor", "label_fill": "background", "budget": "batch"},
+        "darm": {"share": 1.0, "disagreement": "pseudo_xor", "label_fill": "background", "budget": "batch"},
         "cutmix": {"teacher": True},
         "ramp": {"zero_first": True},
     },
