@@ -5,6 +5,7 @@ import re
 import resource
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,6 +31,13 @@ def test_installed_versions_are_the_pinned_ones() -> None:
         if name.lower() in _installed() and importlib.metadata.version(name).split("+")[0] != version
     }
     assert wrong == {}
+
+
+def test_every_recipe_is_in_the_package() -> None:
+    package = ROOT / "src" / "gazeseg"
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["gazeseg"]
+    packed = {path for pattern in patterns for path in package.glob(pattern)}
+    assert set((package / "reproduce" / "recipes").rglob("*.yaml")) <= packed
 
 
 def _run(*arguments: str) -> tuple[str, float]:

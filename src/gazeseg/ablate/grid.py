@@ -88,8 +88,10 @@ class Cell:
     values: Mapping[str, Any]  # nested explicit keys of the run, without the seed; paths are absolute
 
     def asked(self, seed: int) -> dict[str, Any]:
-        """Return the nested keys of the run with this seed."""
-        return merge(self.values, {"train": {"seed": seed}})
+        """Return the nested keys of the run with this seed, which ``{seed}`` in ``train.init_from`` stands for."""
+        values = merge(self.values, {"train": {"seed": seed}})
+        start = values["train"].get("init_from")
+        return merge(values, {"train": {"init_from": start.replace("{seed}", str(seed))}}) if start else values
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,11 +57,11 @@ def reproduce(
         raise ConfigError("no recipe given; gazeseg reproduce --list shows them")
     chosen = find_recipe(recipe)
     target = out or Path("runs") / f"{recipe.replace('/', '-')}-{scale}"
-    grid = plan(chosen, scale, _seeds(seeds), data, overrides(keys, options))
+    grids = plan(chosen, scale, _seeds(seeds), data, overrides(keys, options))
     found = run(
         chosen,
         scale,
-        grid,
+        grids,
         target,
         evaluate_data=evaluate_data,
         jobs=jobs,

@@ -216,7 +216,7 @@ def _boards(results: Sequence[Result]) -> Iterator[Board]:
         standard = entry is not None and entry.test.checksum == checksum
         split = f"{mine[0].test.cases} {by}s of the split '{mine[0].split}', checksum {checksum}"
         split += f": {entry.split}" if entry is not None and standard else ""
-        if standard and kind == "recorded" and by == "case":
+        if entry is not None and standard and kind == "recorded" and by == entry.by:
             lines += [_published(figure, dataset) for figure in _ranked(dataset)]
         yield Board(dataset, split, kind, tuple(lines))
 

@@ -7,8 +7,10 @@ A recipe lies in the package as ``recipes/<group>/<name>.yaml``::
     published: gazemedseg        # of recipes/published.yaml: figures with their sources
     config: {method: {name: gazemedseg}}
     scales: {cpu-small: {}, paper: {train: {compile: true}}}   # the recipe's own keys over recipes/scales/<scale>.yaml
+    pretrain: {paper: {train: {iterations: 10000}}}   # optional: a run before, from which the run of this scale starts
 
-A run is the keys of its scale, then those of the recipe, then the recipe's own for that scale.
+A run is the keys of its scale, then those of the recipe, then the recipe's own for that scale. A group with scales of
+its own keeps them in ``recipes/scales/<group>``.
 """
 
 from __future__ import annotations
@@ -47,6 +49,8 @@ class DatasetEntry(Section):
     train: SplitPart
     test: SplitPart
     gaze: Literal["recorded", "simulated", "none"]
+    by: Literal["case", "volume"] = "case"  # what the figures are means over; ``test`` counts them
+    protocol: Literal["gazeseg", "legacy"] | None = None  # rules for empty masks, where they are known
     thresholds: tuple[float, ...]  # of the pseudo-mask levels
     importer: str  # the command that makes its folder
 
@@ -78,8 +82,10 @@ class _RecipeFile(Section):
     dataset: str
     published: str
     needs: str = ""
+    train: SplitPart | None = None
     config: dict[str, Any]
     scales: dict[str, dict[str, Any]] = Field(min_length=1)
+    pretrain: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +98,29 @@ class Recipe:
     dataset: DatasetEntry
     published: Published
     needs: str  # what has to be prepared beside pseudo-masks; empty: nothing
+    train: SplitPart  # cases that the method learns from
     scales: tuple[str, ...]
     _config: Mapping[str, Any]
     _own: Mapping[str, Mapping[str, Any]]  # by scale
+    _before: Mapping[str, Mapping[str, Any]]  # keys of the run before over those of the run, by scale
 
     @property
     def method(self) -> str:
         """Name of the method."""
         return str(self._config["method"]["name"])
+
+    @property
+    def budgets(self) -> Mapping[str, Scale]:
+        """The training budgets of its group."""
+        return scales(self.name.partition("/")[0])
+
+    def pretrained(self, scale: str) -> bool:
+        """Return whether a run at this scale starts from another one."""
+        return scale in self._before
+
+    def pretrain_config(self, scale: str) -> dict[str, Any]:
+        """Return the nested keys of the run from which that of ``scale`` starts."""
+        return merge(self.config(scale), self._before[scale])
 
     def config(self, scale: str) -> dict[str, Any]:
         """Return the nested keys of a run, without data set and seed.
@@ -109,14 +130,17 @@ class Recipe:
         """
         if scale not in self.scales:
             raise ConfigError(f"recipe {self.name} has no scale '{scale}'{suggest(scale, self.scales)}")
-        values = merge(scales()[scale].config, {"pseudo": {"thresholds": list(self.dataset.thresholds)}})
+        values = merge(self.budgets[scale].config, {"pseudo": {"thresholds": list(self.dataset.thresholds)}})
         return merge(merge(values, self._config), self._own[scale])
 
     def changes(self, config: RunConfig, scale: str) -> list[str]:
         """Return the dotted keys in which a run differs from what this recipe makes at ``scale``.
 
-        Seed, paths and keys that say where and how fast to compute are left out.
+        Seed, paths and keys that say where and how fast to compute are left out; whether a run starts from another one
+        counts.
         """
+        if (config.train.init_from is not None) != self.pretrained(scale):
+            return ["train.init_from"]
         given = config.model_dump(mode="json")
         wanted = build(RunConfig, self.config(scale), self.name)
         plain = _differing(wanted.model_dump(mode="json", exclude={"method"}), given)
@@ -165,9 +189,11 @@ def datasets() -> Mapping[str, DatasetEntry]:
 
 
 @functools.cache
-def scales() -> Mapping[str, Scale]:
-    """Return the training budgets by their names."""
-    files = _sorted(_root() / "scales")
+def scales(group: str = "") -> Mapping[str, Scale]:
+    """Return the training budgets by their names: those of a group of recipes, if it has its own."""
+    folder = _root() / "scales"
+    own = folder / group if group and (folder / group).is_dir() else folder
+    files = [file for file in _sorted(own) if file.is_file()]
     return {f.name.removesuffix(".yaml"): build(Scale, _yaml(f), f"scale {f.name}") for f in files}
 
 
@@ -183,16 +209,19 @@ def recognise(config: RunConfig, dataset: str) -> tuple[Recipe, str] | None:
 
 def _recipe(name: str, file: Traversable) -> Recipe:
     document = build(_RecipeFile, _yaml(file), f"recipe {name}")
+    entry = datasets()[document.dataset]
     return Recipe(
         name=name,
         summary=document.summary,
         dataset_name=document.dataset,
-        dataset=datasets()[document.dataset],
+        dataset=entry,
         published=published()[document.published],
         needs=document.needs,
+        train=document.train or entry.train,
         scales=tuple(document.scales),
         _config=document.config,
         _own=document.scales,
+        _before=document.pretrain,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from gazeseg.ablate.grid import Grid, make_grid
-from gazeseg.ablate.run import Executor, Outcome, run_grid
+from gazeseg.ablate.run import Executor, run_grid
 from gazeseg.ablate.state import is_finished, refuse_changes
+from gazeseg.config import merge
 from gazeseg.errors import ConfigError, DataError
 from gazeseg.evaluate.compare import markdown_table
 from gazeseg.reproduce.recipe import Recipe, scales
@@ -19,6 +21,7 @@ from gazeseg.reproduce.verdict import judged
 from gazeseg.train.runfolder import RunFolder, replace_file
 
 TABLE = "table.md"
+PRETRAIN = "pretrain"  # folder of the runs that others start from
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,8 @@ class Reproduction:
 
 def plan(
     recipe: Recipe, scale: str, seeds: Sequence[int], data: Path | None, overrides: Mapping[str, Any] | None = None
-) -> Grid:
-    """Return the grid of one cell that a recipe stands for.
+) -> tuple[Grid, ...]:
+    """Return the grids of one cell that a recipe stands for: its own, after that of the runs from which it starts.
 
     Args:
         recipe: The recipe.
@@ -68,21 +71,27 @@ def plan(
             f"{recipe.name} is run on {recipe.dataset_name}; name its folder with --data DS, made by: "
             f"{recipe.dataset.importer}"
         )
+    entry = recipe.dataset
     document = {
         "title": f"{recipe.name} at {scale}",
         "base": recipe.config(scale),
         "cells": {recipe.method: {}},
         "reference": recipe.method,
+        "by": entry.by,
+        "protocol": entry.protocol or "gazeseg",
     }
     over = {**(overrides or {})}
     over["data"] = {**over.get("data", {}), "path": os.path.abspath(data)}
-    return make_grid(document, Path(recipe.name), over, seeds)
+    if not recipe.pretrained(scale):
+        return (make_grid(document, Path(recipe.name), over, seeds),)
+    before = {"title": f"{recipe.name} at {scale}, first stage", "base": recipe.pretrain_config(scale), "split": "val"}
+    return tuple(make_grid({**document, **changes}, Path(recipe.name), over, seeds) for changes in (before, {}))
 
 
 def reproduce(
     recipe: Recipe,
     scale: str,
-    grid: Grid,
+    grids: Sequence[Grid],
     out: Path,
     *,
     evaluate_data: Path | None = None,
@@ -95,8 +104,9 @@ def reproduce(
     Args:
         recipe: The recipe.
         scale: Its budget.
-        grid: As :func:`plan` returns it.
-        out: The folder of the runs, as an ablation leaves them, with table and result file.
+        grids: As :func:`plan` returns them.
+        out: The folder of the runs, as an ablation leaves them, with table and result file. Runs from which others
+            start lie in ``out/pretrain``.
         evaluate_data: The data set to score on, where the one to train on has no masks.
         jobs: Runs at a time.
         executor: ``local`` or ``slurm``.
@@ -106,22 +116,40 @@ def reproduce(
         ConfigError: if runs in ``out`` were begun with other keys.
         DataError: if the data set lacks what the recipe learns from, or no run is finished.
     """
-    outcome = Outcome(0, 0)
-    if train:
-        outcome = run_grid(grid, out, data=evaluate_data, jobs=jobs, executor=executor)
+    out = Path(os.path.abspath(out))
+    *before, grid = grids
+    ready, failures = list(grid.seeds), {}
+    for first in before:
+        grid = _starting(grid, out / PRETRAIN)
+        if train:
+            found = run_grid(first, out / PRETRAIN, data=evaluate_data, jobs=jobs, executor=executor)
+            failures = {f"{PRETRAIN}/{name}": error for name, error in found.failures.items()}
+        ready = [run.seed for run in first.runs(out / PRETRAIN) if is_finished(run, first.evaluation)]
+    if train and ready:
+        runnable = dataclasses.replace(grid, seeds=tuple(ready))
+        failures |= run_grid(runnable, out, data=evaluate_data, jobs=jobs, executor=executor).failures
     finished, missing = [], []
-    for run in grid.runs(Path(os.path.abspath(out))):
+    for run in grid.runs(out):
         refuse_changes(run)
         if is_finished(run, grid.evaluation):
             finished.append(run)
         else:
             missing.append(run.name)
     if not finished:
-        failed = "; ".join(f"{name}: {error}" for name, error in outcome.failures.items())
+        failed = "; ".join(f"{name}: {error}" for name, error in failures.items())
         raise DataError(f"{out}: no run of {recipe.name} is finished{f' ({failed})' if failed else ''}")
     changed = tuple(recipe.changes(RunFolder(finished[0].folder).config(), scale))
     result = judged(make_result([run.folder for run in finished], grid.evaluation), recipe, scale, changed)
-    return Reproduction(result, tuple(missing), outcome.failures)
+    return Reproduction(result, tuple(missing), failures)
+
+
+def _starting(grid: Grid, before: Path) -> Grid:
+    """Return the grid with every run starting from that of its seed below ``before``."""
+    cells = []
+    for cell in grid.cells:
+        start = {"train": {"init_from": str(before / cell.name / "seed{seed}")}}
+        cells.append(dataclasses.replace(cell, values=merge(cell.values, start)))
+    return dataclasses.replace(grid, cells=tuple(cells))
 
 
 def verdict_text(result: Result) -> str:
@@ -148,7 +176,18 @@ def listing(recipes: Mapping[str, Recipe]) -> str:
                 ", ".join(recipe.scales),
             ]
         )
-    notes = [f"{name}: {scale.about}." for name, scale in scales().items()]
+    budgets = {
+        (recipe.name.partition("/")[0] if recipe.budgets != scales() else "", name): scale.about
+        for recipe in recipes.values()
+        for name, scale in recipe.budgets.items()
+    }
+    notes = [f"{name}{f' of {group}' if group else ''}: {about}." for (group, name), about in budgets.items()]
+    notes += [
+        f"{recipe.name} at {scale} is two runs, the second from the first."
+        for recipe in recipes.values()
+        for scale in recipe.scales
+        if recipe.pretrained(scale)
+    ]
     notes += [f"{recipe.name} needs {recipe.needs}." for recipe in recipes.values() if recipe.needs]
     return "\n".join([*markdown_table(lines), "", *notes])
 

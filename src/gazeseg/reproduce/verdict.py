@@ -18,7 +18,7 @@ from typing import Final
 from scipy.stats import t as student
 
 from gazeseg.data.text import STAND_IN
-from gazeseg.reproduce.recipe import PAPER, Recipe, scales
+from gazeseg.reproduce.recipe import PAPER, Recipe
 from gazeseg.reproduce.result import Interval, PublishedFigure, Result, Verdict
 
 MARGIN: Final = 0.03  # Dice: about what separates one generation of methods of this benchmark from the next
@@ -61,14 +61,14 @@ def obstacles(result: Result, recipe: Recipe) -> list[str]:
     """Return the reasons why a result of ``recipe`` cannot be held against the published figure."""
     why = []
     if result.scale != PAPER:
-        why.append(f"another budget (published at {scales()[PAPER].about})")
+        why.append(f"another budget (published at {recipe.budgets[PAPER].about})")
     if result.changed:
         why.append(f"keys of the recipe were changed ({', '.join(result.changed)})")
     if result.dataset != recipe.dataset_name:
         why.append(f"another data set ({result.dataset}; published: {recipe.dataset_name})")
     elif result.test.checksum != recipe.dataset.test.checksum:
         why.append(f"scored on other cases than the published split ({recipe.dataset.split})")
-    elif result.train.checksum != recipe.dataset.train.checksum:
+    elif result.train.checksum != recipe.train.checksum:
         why.append(f"learnt from other cases than the published split ({recipe.dataset.split})")
     if result.gaze == "simulated":
         why.append("its gaze is simulated from the true masks")
@@ -76,8 +76,10 @@ def obstacles(result: Result, recipe: Recipe) -> list[str]:
         why.append(f"a control: {result.control} was spoilt on purpose")
     if STAND_IN in result.text:
         why.append("its text is a stand-in made by rules, not that of a vision-language model")
-    if result.by != "case":
-        why.append("scored by volume")
+    if result.by != recipe.dataset.by:
+        why.append(f"scored by {result.by}")
+    if recipe.dataset.protocol not in (None, result.protocol):
+        why.append(f"scored by protocol {result.protocol} (published: {recipe.dataset.protocol})")
     why += recipe.published.differs
     if len(result.seeds) < 2:
         why.append("one seed has no spread")
