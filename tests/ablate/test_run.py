@@ -1,5 +1,6 @@
 """Running a grid: nothing twice, nothing lost, one failure stops nobody else."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -92,6 +93,20 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bits(write_grid, inli
     assert run_grid(grid, tmp_path / "out").failures == {}
     assert seen == [2, 3]
     assert _weights(tmp_path / "out" / "base" / "seed0") == _weights(tmp_path / "whole" / "base" / "seed0")
+
+
+def test_the_time_is_estimated_from_what_was_logged_and_never_made_up(write_grid, inline, tmp_path, capsys):
+    grid = load_grid(write_grid({"base": {}, "low": {"train.lr": 1e-3}}))
+    run_grid(grid, tmp_path / "out", only=["base"])
+    before, after = capsys.readouterr().err.split("base/seed0: Dice", 1)[0].split("at a time; ", 1)[1].split("\n", 1)
+    assert before == "no estimate of the time before the first run has done 1 iteration"
+    assert "min of training at the median rate so far" in after  # as soon as the first rate is there
+    rows = [{"step": 2, "time_s": 600.0, "it_per_s": 0.003}, {"step": 4, "time_s": 1200.0, "it_per_s": 0.003}]
+    metrics = tmp_path / "out" / "base" / "seed0" / "metrics.jsonl"
+    metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run_grid(grid, tmp_path / "out", jobs=1)
+    # 4 iterations of the other run, 300 s each
+    assert "1 finished, 1 to do, 1 at a time; about 20 min of training" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_trained_run_without_a_score_is_only_scored(write_grid, inline, tmp_path):

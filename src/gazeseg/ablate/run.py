@@ -124,7 +124,11 @@ def run_grid(
         def start(run: Run) -> Started:
             return Local(described[run.name].start())
 
-    return Outcome(len(todo), before, _execute(todo, start, grid.evaluation, at_once, _POLL_S[executor]))
+    together = at_once if executor == "local" else min(len(todo), jobs or len(todo))
+    failures = _execute(
+        todo, start, grid.evaluation, at_once, _POLL_S[executor], lambda: _time_left(runs, todo, together)
+    )
+    return Outcome(len(todo), before, failures)
 
 
 def _chosen(grid: Grid, only: Iterable[str]) -> set[str]:
@@ -219,21 +223,36 @@ def _describe(run: Run, grid: Grid, data: Path | None, pseudo: Path | None, thre
 
 
 def _forecast(runs: Sequence[Run], todo: Sequence[Run], at_once: int) -> str:
-    """Say how much there is to do and, where a run has been logged, about how long it takes."""
-    rates = [seconds / step for step, seconds, _ in map(progress_of, runs) if step]
-    left = sum(asked_config(run).train.iterations - progress_of(run)[0] for run in todo)
+    """Say how much there is to do, and about how long it takes or why nobody can tell."""
     text = f"{plural(len(runs), 'run')}: {len(runs) - len(todo)} finished, {len(todo)} to do, {at_once} at a time"
-    if rates:
-        minutes = statistics.median(rates) * left / at_once / 60
-        text += f"; about {minutes:.0f} min of training at the median rate so far"
-    return text
+    first = asked_config(todo[0]).train.log_every
+    unknown = f"no estimate of the time before the first run has done {plural(first, 'iteration')}"
+    return f"{text}; {_time_left(runs, todo, at_once) or unknown}"
+
+
+def _time_left(runs: Sequence[Run], todo: Sequence[Run], at_once: int) -> str:
+    """Say about how long the training takes by the rate of what has been logged; empty where nothing has."""
+    rates = [seconds / step for step, seconds, _ in map(progress_of, runs) if step]
+    if not rates:
+        return ""
+    left = sum(asked_config(run).train.iterations - progress_of(run)[0] for run in todo)
+    return f"about {statistics.median(rates) * left / at_once / 60:.0f} min of training at the median rate so far"
 
 
 def _execute(
-    todo: Sequence[Run], start: Callable[[Run], Started], evaluation: str, at_once: int, poll_s: float
+    todo: Sequence[Run],
+    start: Callable[[Run], Started],
+    evaluation: str,
+    at_once: int,
+    poll_s: float,
+    time_left: Callable[[], str],
 ) -> dict[str, str]:
-    """Run everything, at most ``at_once`` at a time; return the failures."""
+    """Run everything, at most ``at_once`` at a time; return the failures.
+
+    ``time_left`` is said once there is something to say.
+    """
     failures: dict[str, str] = {}
+    told = bool(time_left())
     waiting = list(todo)
     running: dict[str, tuple[Run, Started, TaskID]] = {}
     with make_progress() as progress:
@@ -252,6 +271,9 @@ def _execute(
                     bar = progress.add_task(run.name, total=asked_config(run).train.iterations, note="")
                     running[run.name] = (run, started, bar)
                 time.sleep(poll_s)
+                if not told and (left := time_left()):
+                    say(left)
+                    told = True
                 for run, started, bar in list(running.values()):
                     status = started.poll()
                     step, seconds, rate = progress_of(run)
