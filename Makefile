@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test lint bench docs clean
+.PHONY: install demo test lint bench docs notebooks clean
 
 install: $(STAMP)
 
@@ -33,6 +33,9 @@ bench: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/mkdocs build --strict
+
+notebooks: $(STAMP)
+	$(BIN)/jupyter execute --inplace docs/notebooks/*.ipynb
 
 clean:
 	rm -rf $(VENV) build dist site demo

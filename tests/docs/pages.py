@@ -1,5 +1,6 @@
 """The pages of README and docs as blocks of code, and a walk through a page as its reader takes it."""
 
+import csv
 import glob
 import importlib
 import re
@@ -10,13 +11,16 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from gazeseg.cli import main
+from gazeseg.data.synthetic import make_demo_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SMALL = {
-    "--data.size": "32,32", "--network.features": "4,8,8", "--train.iterations": "2", "--train.batch_size": "2",
-    "--train.threads": "1", "--train.device": "cpu",
+    "--data.size": "32,32", "--network.name": "small_unet", "--network.features": "4,8,8",
+    "--train.iterations": "2", "--train.batch_size": "2", "--train.threads": "1", "--train.device": "cpu",
 }  # fmt: skip
 
 
@@ -52,7 +56,7 @@ def commands(page: Path) -> list[str]:
 
 def economise(words: list[str]) -> list[str]:
     """Make training as small as can be, whatever the page asks for."""
-    if words[0] not in ("train", "ablate", "reproduce"):
+    if words[0] not in ("train", "ablate"):
         return words
     kept = [word for at, word in enumerate(words) if word not in SMALL and (at == 0 or words[at - 1] not in SMALL)]
     return kept + [word for pair in SMALL.items() for word in pair]
@@ -120,3 +124,47 @@ def install_here(folder: Path) -> None:
     (info / "entry_points.txt").write_text("\n".join(groups), encoding="utf-8")
     assert str(folder) in sys.path
     importlib.invalidate_caches()
+
+
+class Ended:
+    """A run of a grid that was done in this process and ended well.
+
+    Args:
+        done: What doing it returned.
+    """
+
+    def __init__(self, done: None) -> None:
+        self.done = done
+
+    def poll(self) -> int:
+        """Return the exit status."""
+        return 0
+
+
+def lay_out_kvasir(folder: Path) -> None:
+    """Generate images in ``folder``, also under the names that Kvasir-SEG and GazeMedSeg use."""
+    made = make_demo_dataset(folder / "generated", cases=12, size=(48, 48))
+    for name in ("images", "masks", "lists"):
+        (folder / name).mkdir()
+    rows = []
+    for case in made.cases:
+        Image.open(case.image).save(folder / "images" / f"{case.case_id}.jpg")
+        Image.open(case.mask).convert("RGB").save(folder / "masks" / f"{case.case_id}.jpg")
+        gaze, (height, width) = made.fixations[case.case_id], case.size
+        for index, (x, y, onset, duration) in enumerate(
+            zip(gaze.x_px, gaze.y_px, gaze.onset_ms, gaze.duration_ms, strict=True)
+        ):
+            rows.append([f"{case.case_id}.jpg", index, (x + 0.5) / width, (y + 0.5) / height, duration, onset])
+    header = [
+        "IMAGE",
+        "CURRENT_FIX_INDEX",
+        "CURRENT_FIX_X",
+        "CURRENT_FIX_Y",
+        "CURRENT_FIX_DURATION",
+        "CURRENT_FIX_START",
+    ]
+    with (folder / "kvasir_fixation.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([header, *rows])
+    for split, wanted in (("train", ("train", "val")), ("test", ("test",))):
+        ids = [case.case_id for case in made.cases if case.split in wanted]
+        (folder / "lists" / f"{split}.txt").write_text("\n".join(ids), encoding="utf-8")

@@ -1,14 +1,12 @@
 """Each tutorial from top to bottom, as its reader types it, with fewer images and shorter trainings."""
 
-import csv
 import functools
 import re
 import sys
 
 import numpy as np
 import pytest
-from pages import ROOT, run_page
-from PIL import Image
+from pages import ROOT, Ended, lay_out_kvasir, run_page
 
 from gazeseg.ablate.job import Job
 from gazeseg.data import synthetic
@@ -20,19 +18,6 @@ TUTORIALS = ROOT / "docs" / "tutorials"
 pytestmark = pytest.mark.slow
 
 
-class Ended:
-    """A run of a grid that ended well."""
-
-    def poll(self) -> int:
-        return 0
-
-
-def run_here(job: Job) -> Ended:
-    """Run a cell of a grid in this process, where torch is loaded already."""
-    job.run()
-    return Ended()
-
-
 @pytest.fixture
 def walk(tmp_path, monkeypatch, capsys):
     """Run a tutorial in an empty folder; return the folder, the commands and what they printed."""
@@ -40,7 +25,7 @@ def walk(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(tmp_path)
     few = functools.partial(make_demo_dataset, cases=12, size=(48, 48))
     monkeypatch.setattr(synthetic, "make_demo_dataset", few)
-    monkeypatch.setattr(Job, "start", run_here)
+    monkeypatch.setattr(Job, "start", lambda job: Ended(job.run()))  # torch is loaded here already
 
     def run(name: str):
         done = run_page(TUTORIALS / name, tmp_path, case="mr-04_1")
@@ -49,38 +34,9 @@ def walk(tmp_path, monkeypatch, capsys):
     return run
 
 
-def lay_out_kvasir(folder):
-    """Generated images under the names that Kvasir-SEG and GazeMedSeg use."""
-    made = make_demo_dataset(folder / "generated", cases=12, size=(48, 48))
-    for name in ("images", "masks", "lists"):
-        (folder / name).mkdir()
-    rows = []
-    for case in made.cases:
-        Image.open(case.image).save(folder / "images" / f"{case.case_id}.jpg")
-        Image.open(case.mask).convert("RGB").save(folder / "masks" / f"{case.case_id}.jpg")
-        gaze, (height, width) = made.fixations[case.case_id], case.size
-        for index, (x, y, onset, duration) in enumerate(
-            zip(gaze.x_px, gaze.y_px, gaze.onset_ms, gaze.duration_ms, strict=True)
-        ):
-            rows.append([f"{case.case_id}.jpg", index, (x + 0.5) / width, (y + 0.5) / height, duration, onset])
-    header = [
-        "IMAGE",
-        "CURRENT_FIX_INDEX",
-        "CURRENT_FIX_X",
-        "CURRENT_FIX_Y",
-        "CURRENT_FIX_DURATION",
-        "CURRENT_FIX_START",
-    ]
-    with (folder / "kvasir_fixation.csv").open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([header, *rows])
-    for split, wanted in (("train", ("train", "val")), ("test", ("test",))):
-        ids = [case.case_id for case in made.cases if case.split in wanted]
-        (folder / "lists" / f"{split}.txt").write_text("\n".join(ids), encoding="utf-8")
-    (folder / "configs").symlink_to(ROOT / "configs")
-
-
 def test_researcher(walk, tmp_path):
     lay_out_kvasir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
     folder, done, printed = walk("researcher.md")
     assert len(done) > 15
     assert re.search(r"gaze_unet .*\| baseline", printed)
