@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from gazeseg.methods.bcp import Pairs, boxes_to_masks
+from gazeseg.methods.bcp import Pairs, boxes_to_masks, most_probable
 from gazeseg.types import IGNORE
 
 from .test_mean_teacher import batch_of, make
@@ -93,6 +93,12 @@ def test_pseudo_labels_are_largest_components(classes):
     believed = method._believed(dataclasses.replace(batch, image=batch.image[..., :16, :16]), torch.tensor([2, 3]))
     assert believed[2:].sum() == 2 * 49
     assert (believed[:2] == 0).all()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 9])
+def test_the_most_probable_class_is_the_first_of_the_largest(classes):
+    values = torch.randint(0, 4, (3, classes, 8, 9), generator=torch.Generator().manual_seed(0)).float()
+    assert torch.equal(most_probable(values).long(), values.argmax(dim=1))
 
 
 def _equal(one: nn.Module, other: nn.Module) -> bool:

@@ -38,7 +38,8 @@ def gaze_loss(perception: Sequence[Tensor], gaze: Tensor, valid: Tensor, *, kind
 
 
 def _term(logit: Tensor, gaze: Tensor, valid: Tensor, kind: Kind) -> Tensor:
-    target = F.adaptive_avg_pool2d(gaze, (logit.shape[-2], logit.shape[-1])).flatten(1)
+    size = (logit.shape[-2], logit.shape[-1])
+    target = (gaze if gaze.shape[-2:] == size else F.adaptive_avg_pool2d(gaze, size)).flatten(1)
     flat = logit.flatten(1)
     total = target.sum(dim=1, keepdim=True)
     weight = (valid & (total[:, 0] > 0)).to(flat.dtype)

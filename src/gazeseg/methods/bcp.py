@@ -125,8 +125,8 @@ class Bcp(TeacherStudent):
 
     def _believed(self, batch: Batch, unlabelled: Tensor) -> Tensor:
         """Return the labels (B, H, W): true ones where the case is labelled, the teacher's elsewhere."""
-        label = self.teach(batch.image[unlabelled], self.config.teacher_mode).argmax(dim=1)
-        host = self._pruned(label.to(torch.uint8).cpu().numpy(), batch, unlabelled)
+        label = most_probable(self.teach(batch.image[unlabelled], self.config.teacher_mode))
+        host = self._pruned(label.cpu().numpy(), batch, unlabelled)
         if self.config.largest_component:
             host = largest_components(host, self.num_classes)
         label = torch.from_numpy(host).to(label.device).long()
@@ -162,6 +162,18 @@ class Bcp(TeacherStudent):
             num_classes=self.num_classes,
             masked_background=self.config.masked_background_dice,
         )
+
+
+def most_probable(values: Tensor) -> Tensor:
+    """Return the class (B, H, W) uint8 of most of (B, K, H, W), the first of equals.
+
+    What ``argmax`` gives, some times faster on a CPU, where that walks from class to class at every pixel.
+    """
+    best, label = values[:, 0], torch.zeros_like(values[:, 0], dtype=torch.uint8)
+    for index in range(1, values.shape[1]):
+        label = label.masked_fill_(values[:, index] > best, index)
+        best = torch.maximum(best, values[:, index])
+    return label
 
 
 def boxes_to_masks(boxes: Sequence[Box], size: tuple[int, int], device: torch.device) -> Tensor:

@@ -72,11 +72,14 @@ class TeacherStudent(Method):
         """
         theirs_all: list[Tensor] = [*self.teacher.parameters(), *(self.teacher.buffers() if buffers else ())]
         ours_all: list[Tensor] = [*self.network.parameters(), *(self.network.buffers() if buffers else ())]
+        moving, moved_to = [], []
         for theirs, ours in zip(theirs_all, ours_all, strict=True):
             if theirs.is_floating_point():
-                theirs.lerp_(ours.detach(), 1 - decay)
+                moving.append(theirs)
+                moved_to.append(ours)
             else:
                 theirs.copy_(ours)
+        torch._foreach_lerp_(moving, moved_to, 1 - decay)  # one call for some hundred small tensors
 
     def generator(self, step: int, device: torch.device) -> torch.Generator:
         """Return the source of random tensors of one step."""

@@ -66,10 +66,18 @@ class PerceivingNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B, C, H, W) to logits (B, 1, H, W) for two classes, else (B, K, H, W)."""
-        return self.perceive(images)[0]
+        logits, _, _ = self._decoded(images)
+        return logits
 
     def perceive(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the logits, and the perception logits (B, 1, h, w) deepest first, the fused one at full size last."""
+        logits, found, frame = self._decoded(images)
+        grown = [F.interpolate(logit, frame, mode="bilinear", align_corners=False) for logit in found]
+        fused: Tensor = crop(self.fuse(torch.cat(grown, dim=1)), images.shape[-2:])
+        return logits, [*found, fused]
+
+    def _decoded(self, images: Tensor) -> tuple[Tensor, list[Tensor], list[int]]:
+        """Return the logits, those of perception deepest first, and the sides (H, W) that the poolings need."""
         found: list[Tensor] = []
 
         def refine(stage: int, features: Tensor) -> Tensor:
@@ -81,11 +89,7 @@ class PerceivingNet(nn.Module):
             return refined
 
         maps = self.network.encode(images)
-        deepest = maps[-1].shape[-2:]
+        frame = [side * 2 ** (len(maps) - 1) for side in maps[-1].shape[-2:]]
         maps[-1] = refine(-1, maps[-1])
-        features = self.network.decode(maps, images.shape[-2:], refine)
-        padded = [side * 2 ** (len(maps) - 1) for side in deepest]  # what the poolings need: the stages' common frame
-        grown = [F.interpolate(logit, padded, mode="bilinear", align_corners=False) for logit in found]
-        fused: Tensor = crop(self.fuse(torch.cat(grown, dim=1)), images.shape[-2:])
-        logits: Tensor = self.network.head(features)
-        return logits, [*found, fused]
+        logits: Tensor = self.network.head(self.network.decode(maps, images.shape[-2:], refine))
+        return logits, found, frame
