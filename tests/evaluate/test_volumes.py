@@ -1,5 +1,7 @@
 """Volumes of several classes, from the data set folder to the report: what is scored, in which unit, what is shown."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +13,7 @@ from gazeseg.data.dataset import Case, Dataset, DatasetInfo, Roots, write_datase
 from gazeseg.data.images import read_mask, safe_name
 from gazeseg.errors import DataError
 from gazeseg.evaluate.compare import compare_runs
-from gazeseg.evaluate.evaluate import evaluate_run
+from gazeseg.evaluate.evaluate import describe, evaluate_run
 from gazeseg.evaluate.results import read_cases, read_summary
 from gazeseg.report.report import write_report
 from gazeseg.report.runs import Run
@@ -96,6 +98,16 @@ def test_volumes_are_scored_in_mm_and_under_legacy_in_voxels(evaluated):
     summary = read_summary(strict)
     assert set(summary["classes"]) == {"outer", "inner"}
     assert summary["by"] == "volume"
+
+
+@pytest.mark.parametrize(("band", "place"), [([0.0, 1.0], "inside"), ([0.999, 1.0], "OUTSIDE")])
+def test_a_run_of_the_protocol_is_told_whether_it_lies_in_its_band(evaluated, tmp_path, band, place):
+    legacy = evaluated[-1]
+    assert read_summary(legacy)["acceptance_band"] is None
+    copied = shutil.copytree(legacy, tmp_path / legacy.name)
+    summary = copied / "summary.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"acceptance_band": band}))
+    assert f"{place} our acceptance band" in describe(copied)
 
 
 def test_without_a_slice_distance_the_unit_is_voxels_and_said(tmp_path, capsys):

@@ -22,6 +22,7 @@ from gazeseg.console import say, track, warn
 from gazeseg.data.dataset import Case, Dataset
 from gazeseg.data.images import MaskEncoding, find_images, read_image_size, read_mask, safe_name, write_image
 from gazeseg.errors import DataError, near_miss
+from gazeseg.evaluate.bands import acceptance_band
 from gazeseg.evaluate.cases import load_dataset, scored_cases
 from gazeseg.evaluate.metrics import score_case
 from gazeseg.evaluate.results import Protocol, gaze_label, read_summary, replacing, write_results
@@ -152,6 +153,9 @@ def evaluate_run(
             )
         for volume_id, slices in volumes.items():
             _add_volume(scorer, volume_id, slices, slice_spacing_mm, in_mm=in_mm)
+        band = None
+        if legacy and by == "volume" and split == "test" and folder.environment_file.is_file():
+            band = acceptance_band(config, task.dataset, len(folder.environment().get("labelled_patients") or ()))
         header = {
             "dataset": task.dataset,
             "split": split,
@@ -161,6 +165,7 @@ def evaluate_run(
             "reference": dataclasses.asdict(predictor.method.reference),
             "gaze": _gaze_label(predictor.method, task),
             "gaze_leak": task.gaze_leak,
+            "acceptance_band": [band.low, band.high] if band else None,
             "text": task.text,
             "mask_supervised": task.mask_supervised,
             "seed": config.train.seed,
@@ -255,6 +260,9 @@ def describe(folder: Path) -> str:
             f"ASSD {_number(row['assd']['mean'], 1)} {unit}, missed {row['missed']}, "
             f"false alarms {row['false_alarms']} (HD95 penalised {_number(row['hd95_penalised']['mean'], 1)} {unit})"
         )
+    if band := summary.get("acceptance_band"):
+        place = "inside" if band[0] <= summary["mean"]["dice"]["mean"] <= band[1] else "OUTSIDE"
+        lines.append(f"  {place} our acceptance band for this method on the ACDC protocol, {band[0]:g} to {band[1]:g}")
     return "\n".join([*lines, f"  {folder / 'summary.json'}"])
 
 
