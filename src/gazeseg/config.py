@@ -354,7 +354,7 @@ def write_yaml(path: Path, config: BaseModel) -> None:
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``base`` with the nested keys of ``over`` on top.
 
-    Example:
+    Examples:
         >>> merge({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
         {'a': {'x': 1, 'y': 3}}
     """

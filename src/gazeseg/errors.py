@@ -32,7 +32,7 @@ class MissingDependencyError(GazeSegError):
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"``, or the list of known names when none is near.
 
-    Example:
+    Examples:
         >>> suggest("gazemedsge", ["full", "gazemedseg"])
         "; did you mean 'gazemedseg'?"
         >>> suggest("zzz", ["b", "a"])
@@ -45,7 +45,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 def near_miss(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"``, or nothing: unlike names of verbs, thousands of ids are not worth listing.
 
-    Example:
+    Examples:
         >>> near_miss("case_10", ["case_01", "other"])
         "; did you mean 'case_01'?"
         >>> near_miss("zzz", ["case_01", "other"])

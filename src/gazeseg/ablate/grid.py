@@ -202,7 +202,7 @@ def make_grid(
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Turn nested sections into dotted keys.
 
-    Example:
+    Examples:
         >>> flatten({"train": {"lr": 0.1}, "seed": 1})
         {'train.lr': 0.1, 'seed': 1}
     """
@@ -215,7 +215,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def nest(values: Mapping[str, Any]) -> dict[str, Any]:
     """Turn dotted keys, at any depth, into nested sections.
 
-    Example:
+    Examples:
         >>> nest({"train.lr": 0.1, "train": {"augment.scale": 2}})
         {'train': {'lr': 0.1, 'augment': {'scale': 2}}}
     """

@@ -243,7 +243,7 @@ def safe_name(case_id: str) -> str:
 
     Injective: two ids never share a name (for ids beyond 200 escaped characters, up to a SHA-256 collision).
 
-    Example:
+    Examples:
         >>> safe_name("ward 3/scan é")
         'ward%203%2Fscan%20%C3%A9'
     """

@@ -27,7 +27,7 @@ def labelled_patients(cases: Iterable[Case], labelled: Labelled, order: Sequence
     Raises:
         DataError: if a listed patient has no case, or there are fewer patients than asked for.
 
-    Example:
+    Examples:
         >>> cases = [Case(f"{p}{n}", p, "train", None, None, 1, 1) for p in "abc" for n in (1, 2)]
         >>> sorted(labelled_patients(cases, "2 patients", ["c", "a", "b"]))
         ['a', 'c']

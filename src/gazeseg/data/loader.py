@@ -68,7 +68,7 @@ def store_fields(needs: Iterable[str], pseudo: PseudoConfig) -> frozenset[str]:
     Raises:
         ConfigError: for a need that no loader can meet.
 
-    Example:
+    Examples:
         >>> sorted(store_fields({"pseudo", "weak"}, PseudoConfig()))
         ['crf', 'heatmap']
         >>> sorted(store_fields({"weak"}, PseudoConfig(source="prompt")))

@@ -86,7 +86,7 @@ def shared_images(cases: Iterable[Case]) -> list[tuple[Case, ...]]:
 def split_checksum(ids: Iterable[str]) -> str:
     """Return the first 16 hex digits of the SHA-256 of the sorted ids, joined by newlines.
 
-    Example:
+    Examples:
         >>> split_checksum(["b", "a"]) == split_checksum(["a", "b"])
         True
     """

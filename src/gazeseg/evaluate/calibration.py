@@ -94,7 +94,7 @@ def reliability(said: npt.NDArray[np.floating], was: npt.NDArray[np.floating], b
         was: (N,) in 0..1: 0 or 1 for an event, or the Dice.
         bins: Number of bins of equal width.
 
-    Example:
+    Examples:
         >>> round(reliability(np.array([0.9, 0.9, 0.1]), np.array([1.0, 0.0, 0.0])).ece, 3)
         0.3
     """
@@ -117,7 +117,7 @@ def risk_coverage(score: npt.NDArray[np.floating], risk: npt.NDArray[np.floating
     Raises:
         DataError: without a case.
 
-    Example:
+    Examples:
         >>> risk_coverage(np.array([0.9, 0.2]), np.array([0.0, 1.0])).area
         0.25
     """

@@ -67,7 +67,7 @@ def score_case(
     Raises:
         DataError: if shapes differ, a class index is out of range or the spacing does not fit.
 
-    Example:
+    Examples:
         >>> truth = np.zeros((8, 8), np.uint8)
         >>> truth[2:6, 2:6] = 1
         >>> [score] = score_case(np.roll(truth, 1, axis=1), truth, num_classes=2)

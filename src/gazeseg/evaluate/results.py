@@ -42,7 +42,7 @@ GAZE_LABELS: Final = {
 def gaze_label(kind: str, control: str = "") -> str:
     """Return how every result names the gaze that was learnt from: its kind and, behind a comma, its control.
 
-    Example:
+    Examples:
         >>> gaze_label("recorded", "shuffled order")
         'recorded, shuffled order'
     """
@@ -180,7 +180,7 @@ def _table(
 def nan_mean(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the mean of each column (R, N) -> (N,) over the rows that have a value; NaN where none has.
 
-    Example:
+    Examples:
         >>> nan_mean(np.array([[1.0, np.nan], [3.0, np.nan]]))
         array([ 2., nan])
     """

@@ -31,7 +31,7 @@ def bootstrap_ci(values: Values, *, samples: int = 10_000, seed: int = 0, level:
     Raises:
         DataError: if a value is not finite; leave missing cases out, and say how many.
 
-    Example:
+    Examples:
         >>> bootstrap_ci([0.5, 0.5, 0.5])
         (0.5, 0.5)
     """
@@ -70,7 +70,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     The k-th smallest of m values is multiplied by m - k + 1; the result never falls along the order and is cut at 1.
 
-    Example:
+    Examples:
         >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
         [0.03, 0.06, 0.06]
     """

@@ -27,7 +27,7 @@ _FAR = np.int32(2**30)  # rows to the nearest surface pixel where the column hol
 def surface(mask: BoolArray) -> BoolArray:
     """Return the pixels of ``mask`` (any number of axes) with a face neighbour that is outside the mask or the array.
 
-    Example:
+    Examples:
         >>> surface(np.ones((3, 3), bool)).astype(int)
         array([[1, 1, 1],
                [1, 0, 1],

@@ -89,7 +89,7 @@ def export_nnunet(
 def agreed(levels: UInt8Array) -> UInt8Array:
     """Return (H, W) from nested levels (L, H, W): the class where all agree, 255 elsewhere.
 
-    Example:
+    Examples:
         >>> agreed(np.array([[[0, 0, 1]], [[0, 1, 1]]], np.uint8)).tolist()
         [[0, 255, 1]]
     """

@@ -44,27 +44,29 @@ _LABELS: Final = {
 def apply_control(fixations: Mapping[str, Fixations], control: str, *, seed: int) -> dict[str, Fixations]:
     """Return the gaze of every case under a control; a case without gaze keeps none.
 
+    What is rebuilt:
+
+    - ``shuffled_cases``: the receiver's image size; positions at the same share of its sides. Cases that have gaze
+      form one ring in random order and each gets its predecessor's, so none its own and none twice.
+    - ``shuffled_order``: positions and durations move together; ``equal_durations``: durations become their mean,
+      so the looking time stays. In both the onset of the first fixation and the gaps between the fixations stay
+      as they were, in sequence; fixations that overlap (no tracker writes any) are put end to end.
+    - ``centre_prior``: count, onsets and durations stay; sd 0.2 of each side.
+    - ``jitter``, ``webcam``: onsets and durations stay.
+
     Args:
         fixations: Fixations in image px by case id: the whole pool, for ``shuffled_cases`` trades within it.
         control: ``none``, or one of the table above.
         seed: Of all chance.
 
     Returns:
-        Fixations by the same ids in the same order, in px of the case's own image. What is rebuilt:
-
-        - ``shuffled_cases``: the receiver's image size; positions at the same share of its sides. Cases that have gaze
-          form one ring in random order and each gets its predecessor's, so none its own and none twice.
-        - ``shuffled_order``: positions and durations move together; ``equal_durations``: durations become their mean,
-          so the looking time stays. In both the onset of the first fixation and the gaps between the fixations stay
-          as they were, in sequence; fixations that overlap (no tracker writes any) are put end to end.
-        - ``centre_prior``: count, onsets and durations stay; sd 0.2 of each side.
-        - ``jitter``, ``webcam``: onsets and durations stay.
+        Fixations by the same ids in the same order, in px of the case's own image.
 
     Raises:
         ConfigError: for an unknown control, or ``jitter`` without a number.
         DataError: for ``shuffled_cases`` with fewer than two cases that have gaze.
 
-    Example:
+    Examples:
         >>> still = np.array([5.0, 7.0])
         >>> fix = Fixations(still, still, np.array([0.0, 250.0]), np.array([200.0, 100.0]), (9, 9), "a")
         >>> apply_control({"a": fix}, "equal_durations", seed=0)["a"].onset_ms
@@ -94,7 +96,7 @@ def map_control(gaze: GazeConfig) -> tuple[str, int]:
 def control_label(gaze: GazeConfig) -> str:
     """Return what to write behind the kind of gaze in every result, empty without a control.
 
-    Example:
+    Examples:
         >>> control_label(GazeConfig(control="shuffled_order", scope="track"))
         'shuffled order (track only)'
         >>> control_label(GazeConfig(control="jitter:12"))
@@ -110,7 +112,7 @@ def control_label(gaze: GazeConfig) -> str:
 def control_slug(gaze: GazeConfig) -> str:
     """Return what tells the folder of a control's pseudo-masks from that of the true gaze, empty for the latter.
 
-    Example:
+    Examples:
         >>> control_slug(GazeConfig(control="jitter:2.5%", seed=1))
         '-jitter-2.5pct-seed1'
     """

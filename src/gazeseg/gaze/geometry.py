@@ -57,7 +57,7 @@ class Viewport:
             image_size: (H, W) of the image in px.
             area_px: (width, height) of the screen or window in px.
 
-        Example:
+        Examples:
             >>> Viewport.fit((100, 100), (1920, 1080))  # a square image on a wide screen
             Viewport(left_px=420.0, top_px=0.0, zoom_x=10.8, zoom_y=10.8, onset_ms=-inf)
         """
@@ -172,7 +172,7 @@ def from_degrees(x_deg: FloatArray, y_deg: FloatArray, screen: ScreenGeometry) -
 def px_per_degree(screen: ScreenGeometry) -> float:
     """Screen px to one degree at the middle of the screen, the geometric mean of both axes.
 
-    Example:
+    Examples:
         >>> round(px_per_degree(ScreenGeometry(1920, 1080, 53.0, 30.0, 60.0)), 1)
         37.8
     """

@@ -36,7 +36,7 @@ def scanpath_figures(fix: Fixations, mask: npt.NDArray[np.bool_] | None = None) 
     Raises:
         DataError: if the mask has another size than the image.
 
-    Example:
+    Examples:
         >>> two = Fixations([0, 3], [0, 4], [0, 500], [300, 100], image_size=(9, 9), image_id="a")
         >>> figures = scanpath_figures(two)
         >>> figures.length_px, figures.dwell_ms, figures.span_ms
@@ -67,7 +67,7 @@ def end_ms(fix: Fixations) -> float:
 def until(fix: Fixations, time_ms: float) -> Fixations:
     """Return what of a reading had happened by ``time_ms``: later fixations are gone, the one under way is cut short.
 
-    Example:
+    Examples:
         >>> two = Fixations([1, 2], [1, 2], [0, 400], [300, 300], image_size=(9, 9), image_id="a")
         >>> until(two, 500).duration_ms
         array([300., 100.])

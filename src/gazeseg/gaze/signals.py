@@ -79,7 +79,7 @@ def simulate_recording(
     Returns:
         The recording, and the true onset of each fixation in ms (K,).
 
-    Example:
+    Examples:
         >>> rng = np.random.default_rng(0)
         >>> places, durations = np.array([100.0, 500.0]), np.array([300.0, 200.0])
         >>> recording, onset_ms = simulate_recording(places, places, durations, Tracker(500), 40.0, rng)

@@ -114,7 +114,7 @@ def simulate_fixations(
         ConfigError: for an unknown preset.
         DataError: if the mask is not (H, W) bool.
 
-    Example:
+    Examples:
         >>> disc = np.hypot(*np.ogrid[-32:32, -32:32]) < 12
         >>> fix = simulate_fixations(disc, np.random.default_rng(0), image_id="disc")
         >>> bool(fix.on_image.all())

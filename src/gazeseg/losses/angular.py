@@ -21,7 +21,7 @@ def angular_consistency(student: Sequence[Tensor], teacher: Sequence[Tensor]) ->
         student: S maps (B, C, h, w), a scale each.
         teacher: The same shapes.
 
-    Example:
+    Examples:
         >>> angular_consistency([torch.ones(1, 2, 1, 1)], [3 * torch.ones(1, 2, 1, 1)]).abs().item() < 1e-6
         True
     """

@@ -76,7 +76,7 @@ def ramp_up(step: int, length: int, *, zero_first: bool = False) -> float:
         length: T.
         zero_first: Give 0 instead of exp(-5) at iteration 0, as the released code does.
 
-    Example:
+    Examples:
         >>> [round(ramp_up(step, 4000), 4) for step in (0, 2000, 4000, 9000)]
         [0.0067, 0.2865, 1.0, 1.0]
     """

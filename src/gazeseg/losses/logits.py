@@ -13,7 +13,7 @@ def probabilities(logits: Tensor, num_classes: int) -> Tensor:
 
     Computed in float32 at least, whatever the precision of the logits.
 
-    Example:
+    Examples:
         >>> probabilities(torch.zeros(1, 1, 1, 1), 2).flatten().tolist()
         [0.5, 0.5]
     """

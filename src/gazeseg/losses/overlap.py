@@ -26,7 +26,7 @@ def soft_dice_loss(foreground: Tensor, truth: Tensor) -> Tensor:
 def hard_overlap(prediction: Tensor, truth: Tensor, *, both_empty: float = 1.0) -> tuple[Tensor, Tensor]:
     """Return Dice and IoU of boolean masks (..., H, W), each (...); ``both_empty`` where neither has a pixel.
 
-    Example:
+    Examples:
         >>> dice, iou = hard_overlap(torch.tensor([[True, True]]), torch.tensor([[True, False]]))
         >>> round(dice.item(), 3), iou.item()
         (0.667, 0.5)

@@ -1,6 +1,6 @@
 """What every method must do, as a check that third parties run on their own class.
 
-Example:
+Examples:
     >>> from gazeseg.methods.full import Full
     >>> check_method(Full)
 """

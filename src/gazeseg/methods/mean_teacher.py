@@ -36,7 +36,7 @@ class MeanTeacherConfig(Section):
 def consistency_weight(step: int, config: MeanTeacherConfig) -> float:
     """Return the weight of the consistency at iteration ``step`` (from 0).
 
-    Example:
+    Examples:
         >>> [round(consistency_weight(step, MeanTeacherConfig()), 4) for step in (999, 1000, 15_000, 30_000)]
         [0.0, 0.0009, 0.0287, 0.1]
     """

@@ -46,7 +46,7 @@ class Predictor:
         batch_size: Images computed at once.
         tta: Average the probabilities over the flips that training drew (``data.augment``), the image itself included.
 
-    Example:
+    Examples:
         >>> predictor = Predictor.load(Path("runs/gms"))  # doctest: +SKIP
         >>> [mask] = predictor.masks([read_image(Path("polyp.jpg"))])  # doctest: +SKIP
     """

@@ -66,7 +66,7 @@ class Uncertain:
 def sharpen(probabilities: Float32Array, temperature: float) -> Float32Array:
     """Return probabilities (K, ...) whose logits are divided by a temperature.
 
-    Example:
+    Examples:
         >>> sharpen(np.array([[0.2], [0.8]], np.float32), 1e9).round(3).ravel().tolist()
         [0.5, 0.5]
     """
@@ -100,7 +100,7 @@ def expected_dice(probabilities: npt.NDArray[np.floating], mask: UInt8Array) -> 
         probabilities: (K, H, W), calibrated.
         mask: (H, W) predicted class indices.
 
-    Example:
+    Examples:
         >>> p = np.array([[[0.0, 0.5, 1.0]], [[1.0, 0.5, 0.0]]])
         >>> round(expected_dice(p, np.array([[1, 1, 0]], np.uint8)), 3)
         0.857

@@ -30,7 +30,7 @@ class Embedding:
 def scaled_size(size: tuple[int, int], side: int) -> tuple[int, int]:
     """Return (h, w) with the longer side ``side`` and the proportions kept, at least one pixel.
 
-    Example:
+    Examples:
         >>> scaled_size((300, 400), 256)
         (192, 256)
     """

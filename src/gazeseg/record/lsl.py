@@ -39,7 +39,7 @@ class Channels:
         Raises:
             DataError: if there is no pair of x and y.
 
-        Example:
+        Examples:
             >>> Channels.of(["Left_X", "Left_Y", "Left_Pupil"], 3)
             Channels(x=(0,), y=(1,), pupil=(2,))
         """

@@ -337,7 +337,7 @@ def pseudo_extremes(folder: PseudoFolder) -> list[tuple[str, str, float]]:
 def extremes(values: dict[str, float]) -> list[tuple[str, str, float]]:
     """Return (rank, name, value) of the best, the median and the worst; fewer where there are fewer.
 
-    Example:
+    Examples:
         >>> extremes({"a": 0.2, "b": 0.9, "c": 0.5, "d": 0.6})
         [('best', 'b', 0.9), ('median', 'd', 0.6), ('worst', 'a', 0.2)]
         >>> extremes({"a": 0.2})

@@ -101,7 +101,7 @@ def render(root: ET.Element) -> Markup:
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Return round numbers that divide ``low..high`` into about ``count`` parts.
 
-    Example:
+    Examples:
         >>> ticks(0, 1)
         [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
         >>> ticks(0, 900)

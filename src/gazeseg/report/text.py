@@ -26,7 +26,7 @@ def p_value(p: float) -> str:
 def plural(count: float, noun: str) -> str:
     """Return ``1 case`` or ``2 cases``; thousands are set apart.
 
-    Example:
+    Examples:
         >>> plural(1, "case"), plural(1200, "case")
         ('1 case', '1,200 cases')
     """

@@ -195,7 +195,7 @@ def listing(recipes: Mapping[str, Recipe]) -> str:
 def percent(mean: float | None, spread: float | None = None) -> str:
     """Write a Dice in percent with its spread, as published tables do.
 
-    Example:
+    Examples:
         >>> percent(0.7780, 0.0102)
         '77.80 +- 1.02'
     """

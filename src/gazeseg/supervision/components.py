@@ -20,7 +20,7 @@ def largest_components(labels: UInt8Array, num_classes: int) -> UInt8Array:
         labels: (B, H, W) class indices.
         num_classes: Background included.
 
-    Example:
+    Examples:
         >>> largest_components(np.array([[[1, 0, 1, 1]]], np.uint8), 2)
         array([[[0, 0, 1, 1]]], dtype=uint8)
     """

@@ -59,7 +59,7 @@ def crf_probability(
         DataError: if shapes or types do not fit, or the heatmap holds a value that is no number.
         ConfigError: if ``size`` is given in another mode than fast, or the kernel is too narrow for the lattice.
 
-    Example:
+    Examples:
         >>> image = np.zeros((8, 8, 3), np.uint8)
         >>> image[:, 4:] = 200
         >>> heat = np.full((8, 8), 0.3, np.float32)

@@ -143,7 +143,7 @@ def fuse(answer: Answer, members: npt.NDArray[np.int64]) -> Fused:
     Raises:
         DataError: if there is no prompt.
 
-    Example:
+    Examples:
         >>> answer = Answer(np.array([[[0.9, 0.1]], [[0.7, 0.7]]], np.float32), np.array([0.8, 0.6]))
         >>> fused = fuse(answer, np.array([0, 1]))
         >>> np.round(fused.probability, 2), stability(fused.masks), overlap(fused.masks, fused.probability >= CUT)

@@ -51,7 +51,7 @@ def heatmap(fix: Fixations, config: MapsConfig) -> GazeMap:
     Raises:
         ConfigError: if degrees are asked for on the square canvas or without ``px_per_degree``.
 
-    Example:
+    Examples:
         >>> one = Fixations([9.5], [4.5], [0.0], [300.0], image_size=(10, 20), image_id="a")
         >>> heatmap(one, MapsConfig(canvas="native", sigma=2.0)).values.shape
         (10, 20)

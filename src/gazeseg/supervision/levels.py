@@ -30,7 +30,7 @@ def nested_levels(values: SoftMap, thresholds: Sequence[float], image_id: str = 
         ConfigError: if there is no threshold, or one outside (0, 1).
         DataError: if ``values`` is not (H, W) in [0, 1].
 
-    Example:
+    Examples:
         >>> nested_levels(np.array([[0.2, 0.4, 0.9]]), (0.5, 0.3)).labels.tolist()
         [[[0, 0, 1]], [[0, 1, 1]]]
     """
@@ -59,7 +59,7 @@ def ternary(values: SoftMap, tau_f: float, tau_b: float) -> UInt8Array:
         ConfigError: unless 0 <= tau_b < tau_f <= 1.
         DataError: if ``values`` is not (H, W) in [0, 1].
 
-    Example:
+    Examples:
         >>> ternary(np.array([[0.3, 0.45, 0.6]]), 0.6, 0.3).tolist()
         [[0, 255, 1]]
     """

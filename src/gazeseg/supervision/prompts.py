@@ -99,7 +99,7 @@ def gaze_prompts(fix: Fixations, heat: Float32Array, config: PromptConfig) -> Pr
     Returns:
         Prompts in a fixed order; none for a heatmap of zeros or one without a mode.
 
-    Example:
+    Examples:
         >>> heat = np.zeros((8, 8), np.float32)
         >>> heat[2:5, 3:7] = 1
         >>> fix = Fixations([4.0], [3.0], [0.0], [300.0], image_size=(8, 8), image_id="a")

@@ -19,7 +19,7 @@ def mask_quality(pseudo: npt.NDArray[np.bool_], truth: npt.NDArray[np.bool_]) ->
     Raises:
         DataError: if the shapes differ.
 
-    Example:
+    Examples:
         >>> mask_quality(np.array([[True, True, False]]), np.array([[False, True, True]]))
         {'dice': 0.5, 'precision': 0.5, 'recall': 0.5}
     """

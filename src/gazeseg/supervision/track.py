@@ -59,7 +59,7 @@ def preset(name: Preset, levels: int) -> tuple[End, tuple[float, ...]]:
     mild_R1 last  1 - s/10   1, .9, .8, .7    R1 with shallow cuts
     ======= ===== ========== ================ =======================================================
 
-    Example:
+    Examples:
         >>> preset("R1", 4)
         ('last', (1.0, 0.75, 0.5, 0.25))
     """
@@ -165,7 +165,7 @@ def track_maps(track: FloatArray, size: tuple[int, int], ladder: Ladder) -> Floa
     Returns:
         (K, H, W) float32 in [0, 1]; zeros for an empty track.
 
-    Example:
+    Examples:
         >>> ladder = Ladder("last", (1.0, 0.5), n_min=1, mode="dist", sigma=0.1, gamma=0.5)
         >>> track_maps(np.array([[0.1, 0.1, 0.3], [0.9, 0.9, 0.3]]), (10, 10), ladder)[:, 0, 0].round(2).tolist()
         [1.0, 0.0]

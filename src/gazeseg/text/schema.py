@@ -148,7 +148,7 @@ def read_description(values: Any, domain: Domain, where: str) -> Description:
 def domain_of(modality: str) -> Domain:
     """Return the domain of a data set by its ``modality``; ``generic`` for one that has no vocabulary of its own.
 
-    Example:
+    Examples:
         >>> domain_of("T2 MR"), domain_of("ultrasound")
         ('prostate', 'generic')
     """
@@ -190,7 +190,7 @@ class Sentence:
 def sentence(description: Description) -> Sentence:
     """Write a description as the sentence that is encoded.
 
-    Example:
+    Examples:
         >>> sentence(Description(location="centre", boundary="smooth and sharp", characteristics=("round",),
         ...                      area_percentage=12, confidence="high")).text
         'Location: centre. Boundary: smooth and sharp. Characteristics: round. Area: 12 percent. Confidence: high. Remarks: none.'

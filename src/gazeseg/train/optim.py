@@ -56,7 +56,7 @@ def lr_at(step: int, config: TrainConfig) -> float:
 
     The other three rise linearly to ``lr`` over the share ``warmup`` first.
 
-    Example:
+    Examples:
         >>> config = TrainConfig(iterations=100, lr=1.0, lr_min=0.0)
         >>> [round(lr_at(step, config), 3) for step in (0, 50, 99)]
         [1.0, 0.5, 0.0]

@@ -141,7 +141,7 @@ def _listed(shape: Sequence[int]) -> str:
 def split_in_order(patients: Iterable[str], counts: tuple[int, int, int]) -> dict[str, Split]:
     """Share out patients, sorted, to train, val and test in the proportion of ``counts``; one patient at least trains.
 
-    Example:
+    Examples:
         >>> split_in_order("abcde", (3, 1, 1))
         {'a': 'train', 'b': 'train', 'c': 'train', 'd': 'val', 'e': 'test'}
     """
