@@ -95,11 +95,14 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bits(write_grid, inli
     assert _weights(tmp_path / "out" / "base" / "seed0") == _weights(tmp_path / "whole" / "base" / "seed0")
 
 
-def test_the_time_is_estimated_from_what_was_logged_and_never_made_up(write_grid, inline, tmp_path, capsys):
+def test_the_time_is_estimated_from_a_step_and_then_from_what_was_logged(
+    write_grid, inline, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("gazeseg.ablate.run.seconds_per_step", lambda plan, threads: 150.0)
     grid = load_grid(write_grid({"base": {}, "low": {"train.lr": 1e-3}}))
     run_grid(grid, tmp_path / "out", only=["base"])
     before, after = capsys.readouterr().err.split("base/seed0: Dice", 1)[0].split("at a time; ", 1)[1].split("\n", 1)
-    assert before == "no estimate of the time before the first run has done 1 iteration"
+    assert before == "about 10 min of training by one step of each method on random numbers"  # 4 iterations of 150 s
     assert "min of training at the median rate so far" in after  # as soon as the first rate is there
     rows = [{"step": 2, "time_s": 600.0, "it_per_s": 0.003}, {"step": 4, "time_s": 1200.0, "it_per_s": 0.003}]
     metrics = tmp_path / "out" / "base" / "seed0" / "metrics.jsonl"
@@ -238,6 +241,7 @@ def test_a_held_out_part_of_train_is_scored_and_learnt_by_no_cell(
         return step(self, batch, number)
 
     monkeypatch.setattr(GazeUNet, "training_step", watch)
+    monkeypatch.setattr("gazeseg.ablate.run.seconds_per_step", lambda plan, threads: 1.0)  # learns from random numbers
     cells = {"base": {}, "best": {"train.select": "validation", "train.validate_every": 2}}
     keys = {"split": "val", "hold_out_seed": 3, "seeds": [0, 1]}
     over = {"data": {"path": str(without_val)}, "train": {"validation_fraction": 0.3, "iterations": 12}}

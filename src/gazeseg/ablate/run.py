@@ -10,7 +10,7 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -21,6 +21,7 @@ from rich.progress import TaskID
 from gazeseg.ablate import slurm
 from gazeseg.ablate.grid import Grid, Run
 from gazeseg.ablate.job import BusyError, Job, last_line
+from gazeseg.ablate.pace import seconds_per_step
 from gazeseg.ablate.state import asked_config, is_finished, mean_dice, progress_of, refuse_changes
 from gazeseg.config import RunConfig
 from gazeseg.console import console, make_progress, say
@@ -108,12 +109,13 @@ def run_grid(
     before = len(runs) - len(todo)
     if not todo:
         return Outcome(0, before)
-    pseudo = _prepare(todo, grid, data)
     on_gpu = any(_uses_gpu(asked_config(run)) for run in todo)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = jobs or (len(todo) if executor == "slurm" else 1 if on_gpu else max(1, cores // 2))
     threads = grid.slurm.cpus if executor == "slurm" else max(1, cores // at_once)
-    say(_forecast(runs, todo, at_once))
+    measures = executor == "local" and not _time_left(runs, todo, at_once)  # the machine of a SLURM job is another one
+    pseudo, steps = _prepare(todo, grid, data, threads if measures else None)
+    say(_forecast(runs, todo, at_once, steps))
     described = {run.name: _describe(run, grid, data, pseudo[run.cell.name], threads) for run in todo}
     start: Callable[[Run], Started]
     if executor == "slurm":
@@ -139,13 +141,24 @@ def _chosen(grid: Grid, only: Iterable[str]) -> set[str]:
     return set(only) or names
 
 
-def _prepare(todo: Sequence[Run], grid: Grid, data: Path | None) -> dict[str, Path | None]:
+def _prepare(
+    todo: Sequence[Run], grid: Grid, data: Path | None, threads: int | None
+) -> tuple[dict[str, Path | None], dict[str, float]]:
     """Find what is wrong with any cell before the first one starts; make the pseudo-masks of gaze controls.
 
+    Args:
+        todo: The runs.
+        grid: The grid.
+        data: The data set to score on, where it is not the one trained on.
+        threads: Measure the time of a step, once for each method, with so many threads; None: do not.
+
     Returns:
-        By cell, the folder of its controlled pseudo-masks; None where it learns from those that its keys name.
+        By cell, the folder of its controlled pseudo-masks, None where it learns from those that its keys name; and the
+        seconds of a step, empty where they are not measured.
     """
     pseudo: dict[str, Path | None] = {}
+    steps: dict[str, float] = {}
+    by_method: dict[str, float] = {}
     notes: dict[str, None] = {}
     for run in {run.cell.name: run for run in todo}.values():
         config = asked_config(run)
@@ -167,9 +180,13 @@ def _prepare(todo: Sequence[Run], grid: Grid, data: Path | None) -> dict[str, Pa
                 f"{truth.root}: {what} in split '{grid.split}', which every run is scored on; name a data set with "
                 "masks with --evaluate-data DS"
             )
+        if threads is not None:
+            name = plan.method.name
+            by_method[name] = by_method.get(name) or seconds_per_step(plan, threads)
+            steps[run.cell.name] = by_method[name]
     for note in notes:
         say(note)
-    return pseudo
+    return pseudo, steps
 
 
 def _scored(truth: Dataset, grid: Grid, plan: Plan) -> tuple[Case, ...]:
@@ -222,12 +239,16 @@ def _describe(run: Run, grid: Grid, data: Path | None, pseudo: Path | None, thre
     )
 
 
-def _forecast(runs: Sequence[Run], todo: Sequence[Run], at_once: int) -> str:
+def _forecast(runs: Sequence[Run], todo: Sequence[Run], at_once: int, steps: Mapping[str, float]) -> str:
     """Say how much there is to do, and about how long it takes or why nobody can tell."""
     text = f"{plural(len(runs), 'run')}: {len(runs) - len(todo)} finished, {len(todo)} to do, {at_once} at a time"
+    if left := _time_left(runs, todo, at_once):
+        return f"{text}; {left}"
+    if steps:
+        seconds = sum(steps[run.cell.name] * asked_config(run).train.iterations for run in todo) / at_once
+        return f"{text}; about {seconds / 60:.0f} min of training by one step of each method on random numbers"
     first = asked_config(todo[0]).train.log_every
-    unknown = f"no estimate of the time before the first run has done {plural(first, 'iteration')}"
-    return f"{text}; {_time_left(runs, todo, at_once) or unknown}"
+    return f"{text}; no estimate of the time before the first run has done {plural(first, 'iteration')}"
 
 
 def _time_left(runs: Sequence[Run], todo: Sequence[Run], at_once: int) -> str:

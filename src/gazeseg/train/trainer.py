@@ -95,7 +95,7 @@ def fit(
     """
     world = World.from_environment()
     fabric = fabric or make_fabric(config, resolve_device(config.device), world)
-    with _threads(config.threads):
+    with cpu_threads(config.threads):
         _fit(method, loader, config, folder, validate, resume, momentum, fabric, world, trackers)
 
 
@@ -244,7 +244,7 @@ def _validated(method: Method, validate: Callable[[], float], fabric: Fabric) ->
 
 
 @contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def cpu_threads(count: int | None) -> Iterator[None]:
     """Use ``count`` CPU threads inside, what the process had before outside."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
