@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import io
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -34,33 +34,38 @@ class Table:
         Raises:
             DataError: if the file is missing, unreadable, empty or ragged, or names a column twice.
         """
+        columns: list[list[str]] = []
+        rows: list[int] = []
+        line = 0
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            with path.open(encoding="utf-8-sig", newline="") as stream:
+                delimiter = max(DELIMITERS, key=stream.readline().count)
+                stream.seek(0)
+                reader = csv.reader(stream, delimiter=delimiter)
+                header = _header(path, next(reader, []))
+                columns = [[] for _ in header]
+                for record in reader:
+                    line = reader.line_num
+                    if not record:
+                        continue  # a blank line
+                    if len(record) != len(header):
+                        raise DataError(
+                            f"{path}, row {line}: {len(record)} cells under {len(header)} columns; complete or remove "
+                            "the row"
+                        )
+                    rows.append(line)
+                    for column, cell in zip(columns, record, strict=True):
+                        # ids come in runs: one string for a run keeps a long table a third smaller
+                        column.append(column[-1] if column and column[-1] == cell else cell)
         except FileNotFoundError:
             raise DataError(f"{path}: no such file; give the path of a fixation table") from None
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path}: not UTF-8 text at byte {error.start}; save the table as UTF-8") from None
+        except UnicodeDecodeError:
+            raise DataError(f"{path}: not UTF-8 text after row {line}; save the table as UTF-8") from None
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error}); give a readable file") from None
-        header_line = text.partition("\n")[0]
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(DELIMITERS, key=header_line.count))
-        try:
-            header = [name.strip() for name in next(reader, [])]
-            body = [(record, reader.line_num) for record in reader if record]  # a blank line is an empty record
         except csv.Error as error:
-            raise DataError(f"{path}, row {reader.line_num}: no delimited text ({error}); save it as CSV") from None
-        if not any(header):
-            raise DataError(f"{path}: the first row is empty; it must name the columns")
-        twice = [name for name in header if header.count(name) > 1]
-        if twice:
-            raise DataError(f"{path}: column '{twice[0]}' is there twice; remove one of them")
-        for record, row in body:
-            if len(record) != len(header):
-                raise DataError(
-                    f"{path}, row {row}: {len(record)} cells under {len(header)} columns; complete or remove the row"
-                )
-        columns = zip(*(record for record, _ in body), strict=True) if body else [()] * len(header)
-        return cls(path, dict(zip(header, columns, strict=True)), [row for _, row in body])
+            raise DataError(f"{path}, row {line + 1}: no delimited text ({error}); save it as CSV") from None
+        return cls(path, dict(zip(header, columns, strict=True)), rows)
 
     def require(self, names: Sequence[str]) -> None:
         """Check that the columns are there.
@@ -142,6 +147,16 @@ class Table:
         return [resolved[name] for name in self.cells[column]]
 
 
+def _header(path: Path, cells: Sequence[str]) -> list[str]:
+    header = [name.strip() for name in cells]
+    if not any(header):
+        raise DataError(f"{path}: the first row is empty; it must name the columns")
+    twice = [name for name in header if header.count(name) > 1]
+    if twice:
+        raise DataError(f"{path}: column '{twice[0]}' is there twice; remove one of them")
+    return header
+
+
 def group_by_case(
     table: Table,
     cases: Sequence[str],
@@ -180,9 +195,8 @@ def group_by_case(
                 f"{table.path}, row {table.row[row]}: {onset_column} '{table.cells[onset_column][row]}' is earlier "
                 f"than that of the fixation before it in case '{case}'; keep one reader and one viewing a case"
             )
-        out[case] = Fixations(
-            x_px[rows], y_px[rows], onset_ms[rows], duration_ms[rows], sizes[case], case, readers[rows[0]]
-        )
+        reader = sys.intern(readers[rows[0]])  # else one cell a case would keep the memory of the whole table
+        out[case] = Fixations(x_px[rows], y_px[rows], onset_ms[rows], duration_ms[rows], sizes[case], case, reader)
     return out
 
 
