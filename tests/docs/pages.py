@@ -15,6 +15,7 @@ from PIL import Image
 
 from gazeseg.cli import main
 from gazeseg.data.synthetic import make_demo_dataset
+from gazeseg.gaze.io.gazemedseg_csv import COLUMNS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -155,16 +156,8 @@ def lay_out_kvasir(folder: Path) -> None:
             zip(gaze.x_px, gaze.y_px, gaze.onset_ms, gaze.duration_ms, strict=True)
         ):
             rows.append([f"{case.case_id}.jpg", index, (x + 0.5) / width, (y + 0.5) / height, duration, onset])
-    header = [
-        "IMAGE",
-        "CURRENT_FIX_INDEX",
-        "CURRENT_FIX_X",
-        "CURRENT_FIX_Y",
-        "CURRENT_FIX_DURATION",
-        "CURRENT_FIX_START",
-    ]
     with (folder / "kvasir_fixation.csv").open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([header, *rows])
+        csv.writer(stream).writerows([COLUMNS, *rows])
     for split, wanted in (("train", ("train", "val")), ("test", ("test",))):
         ids = [case.case_id for case in made.cases if case.split in wanted]
         (folder / "lists" / f"{split}.txt").write_text("\n".join(ids), encoding="utf-8")
