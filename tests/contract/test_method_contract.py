@@ -49,8 +49,8 @@ class _Unweighted(Full):
 
 
 class _Careless(Full):
-    def __init__(self, config, **task):
-        super().__init__(config, **task)
+    def __init__(self, config, spec):
+        super().__init__(config, spec)
         self.extra = torch.nn.Linear(2, 2)
 
 

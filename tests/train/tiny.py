@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gazeseg.config import NetworkConfig, Section, TrainConfig
-from gazeseg.methods.base import Method, Reference, StepOutput
+from gazeseg.methods.base import Method, Reference, Spec, StepOutput
 from gazeseg.train.runfolder import RunFolder
 from gazeseg.types import Batch
 
@@ -21,7 +21,7 @@ class Tiny(Method):
     reference = Reference("", "", "", "ours")
 
     def __init__(self, seed: int = 0) -> None:
-        super().__init__(Section(), network=NetworkConfig(), in_channels=1, num_classes=2, levels=1, seed=seed)
+        super().__init__(Section(), Spec(NetworkConfig(), in_channels=1, num_classes=2, levels=1, seed=seed))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.first = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3))

@@ -11,9 +11,9 @@ from typing import Any
 from gazeseg.config import NetworkConfig, build
 from gazeseg.console import warn
 from gazeseg.errors import ConfigError, suggest
-from gazeseg.methods.base import Method, Reference, StepOutput
+from gazeseg.methods.base import Method, Reference, Spec, StepOutput
 
-__all__ = ["Method", "Reference", "StepOutput", "available", "create", "find"]
+__all__ = ["Method", "Reference", "Spec", "StepOutput", "available", "create", "find"]
 
 GROUP = "gazeseg.methods"
 
@@ -84,11 +84,5 @@ def create(
     if num_classes < 2:
         raise ConfigError(f"a segmentation needs background and at least one class, got {num_classes} in all")
     kind = find(name)
-    return kind(
-        build(kind.Config, keys, where="method"),
-        network=network,
-        in_channels=in_channels,
-        num_classes=num_classes,
-        levels=levels,
-        seed=seed,
-    )
+    spec = Spec(network, in_channels, num_classes, levels, seed)
+    return kind(build(kind.Config, keys, where="method"), spec)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gazeseg.config import NetworkConfig, Section
 from gazeseg.errors import DataError
+from gazeseg.nets import SegmentationNet, build_network
 from gazeseg.types import Batch
 
 
@@ -23,6 +24,31 @@ class Reference:
     venue: str
     url: str
     status: Literal["paper", "reconstruction", "baseline", "ours"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a run asks a method to build.
+
+    Attributes:
+        network: Which network to learn.
+        in_channels: Channels of the image, 1 or 3.
+        num_classes: Classes including background, at least 2.
+        levels: Number of nested pseudo-mask levels in ``Batch.pseudo``.
+        seed: Seed of the initial weights.
+    """
+
+    network: NetworkConfig
+    in_channels: int
+    num_classes: int
+    levels: int
+    seed: int
+
+    def build(self, number: int = 0) -> SegmentationNet:
+        """Return the network with initial weights; those of ``number`` 0, 1, .. differ."""
+        return build_network(
+            self.network, in_channels=self.in_channels, num_classes=self.num_classes, seed=self.seed + number
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +104,19 @@ class Method(nn.Module):
     config: BaseModel  # resolved: no key left to a profile
     text_dim: int | None = None  # numbers a token of ``Batch.text`` for which the method was built; None: any
 
-    def __init__(
-        self, config: BaseModel, *, network: NetworkConfig, in_channels: int, num_classes: int, levels: int, seed: int
-    ) -> None:
+    def __init__(self, config: BaseModel, spec: Spec) -> None:
         """Build the networks.
 
         Args:
             config: An instance of this class's ``Config``.
-            network: Which network to learn.
-            in_channels: Channels of the image, 1 or 3.
-            num_classes: Classes including background.
-            levels: Number of nested pseudo-mask levels in ``Batch.pseudo``.
-            seed: Seed of the initial weights.
+            spec: What the run asks for.
+
+        Raises:
+            ConfigError: if the method cannot do that.
         """
         super().__init__()
         self.config = config
-        self.num_classes = num_classes
+        self.num_classes = spec.num_classes
 
     def training_step(self, batch: Batch, step: int) -> StepOutput:
         """Return the loss terms of one batch at iteration ``step`` (from 0)."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gazeseg.config import NetworkConfig, Section
 from gazeseg.errors import ConfigError
-from gazeseg.methods.base import Method, Reference, StepOutput
+from gazeseg.methods.base import Method, Reference, Spec, StepOutput
 from gazeseg.types import IGNORE, Batch
 
 NETWORK = NetworkConfig(name="small_unet", features=(4, 8, 8))  # the contract is about the method, not the network
@@ -103,7 +103,7 @@ def _require(condition: bool, rule: str) -> None:
 
 
 def _make(kind: type[Method], config: BaseModel, in_channels: int, num_classes: int, seed: int = 0) -> Method:
-    return kind(config, network=NETWORK, in_channels=in_channels, num_classes=num_classes, levels=LEVELS, seed=seed)
+    return kind(config, Spec(NETWORK, in_channels, num_classes, LEVELS, seed))
 
 
 def _check_description(kind: type[Method]) -> None:

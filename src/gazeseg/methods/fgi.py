@@ -9,6 +9,8 @@ makes the same steps), fixed sizes of image and text, and the choice of a checkp
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -28,9 +30,9 @@ from gazeseg.losses import (
     random_blocks,
     ring,
 )
-from gazeseg.methods.base import Layer, Method, Reference, StepOutput, required
+from gazeseg.methods.base import Layer, Method, Reference, Spec, StepOutput, required
 from gazeseg.methods.fgi_config import FGIConfig
-from gazeseg.nets import SegmentationNet, build_network
+from gazeseg.nets import SegmentationNet
 from gazeseg.nets.text_fusion import MultiScaleFusion
 from gazeseg.text.schema import FIELDS
 from gazeseg.types import IGNORE, Batch
@@ -61,34 +63,24 @@ class FGI(Method):
 
     config: FGIConfig
 
-    def __init__(
-        self,
-        config: FGIConfig,
-        *,
-        network: NetworkConfig,
-        in_channels: int,
-        num_classes: int,
-        levels: int,
-        seed: int,
-    ) -> None:
+    def __init__(self, config: FGIConfig, spec: Spec) -> None:
         config = config.resolved()
-        super().__init__(
-            config, network=network, in_channels=in_channels, num_classes=num_classes, levels=levels, seed=seed
-        )
-        if levels < 1:
-            raise ConfigError(f"fgi needs at least one level, got {levels}; set pseudo.thresholds")
-        if config.channels == "two_channels" and num_classes > 2:
-            raise ConfigError(f"method.channels two_channels is for two classes, got {num_classes}; set one_logit")
+        super().__init__(config, spec)
+        if spec.levels < 1:
+            raise ConfigError(f"fgi needs at least one level, got {spec.levels}; set pseudo.thresholds")
+        if config.channels == "two_channels" and spec.num_classes > 2:
+            raise ConfigError(f"method.channels two_channels is for two classes, got {spec.num_classes}; set one_logit")
         if config.mutual and config.training == "two_stage":
             raise ConfigError("method.mutual teaches the teacher, which two_stage freezes; set mutual false")
-        self.seed = seed
+        self.seed = spec.seed
         if not config.text.enabled:
             self.needs = frozenset({"pseudo"})  # type: ignore[misc]  # this run alone: no embeddings are asked for
+        network = spec.network
         big = network.model_copy(update={"features": config.teacher.features or network.features})
-        self.teacher = build_network(big, in_channels=in_channels, num_classes=num_classes, seed=seed)
+        self.teacher = dataclasses.replace(spec, network=big).build()
         widths = config.student.features or _student_widths(network, self.teacher)
         small = network.model_copy(update={"features": widths})
-        self.student = build_network(small, in_channels=in_channels, num_classes=num_classes, seed=seed + 1)
+        self.student = dataclasses.replace(spec, network=small).build(1)
         if len(self.student.encoder_widths) != len(self.teacher.encoder_widths):
             raise ConfigError(
                 f"method.teacher.features give {len(self.teacher.encoder_widths)} encoder stages, but those of the "
@@ -97,7 +89,8 @@ class FGI(Method):
         self.fusion: MultiScaleFusion | None = None
         self.heads: nn.ModuleList | None = None  # of the student, for AFC alone: no part of what predicts
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed + 2)  # the CPU's alone: torch.manual_seed would touch GPUs as well
+            # the CPU's generator alone: torch.manual_seed would touch GPUs as well
+            torch.default_generator.manual_seed(spec.seed + 2)
             if config.text.enabled:
                 self.text_dim = config.text.dim
                 self.fusion = MultiScaleFusion(

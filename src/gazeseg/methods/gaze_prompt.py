@@ -17,12 +17,11 @@ import torch.nn.functional as F
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from gazeseg.config import NetworkConfig, Section
+from gazeseg.config import Section
 from gazeseg.errors import ConfigError
 from gazeseg.losses import confident_consistency, probabilities, ramp_up
 from gazeseg.losses.soft import missing_dwell, soft_cross_entropy, soft_target_dice
-from gazeseg.methods.base import Layer, Method, Reference, StepOutput, required
-from gazeseg.nets import build_network
+from gazeseg.methods.base import Layer, Method, Reference, Spec, StepOutput, required
 from gazeseg.types import IGNORE, Batch
 
 VIEWS = 2  # stream of random numbers below the run's seed; the loader has 0 and 1
@@ -78,25 +77,16 @@ class GazePrompt(Method):
 
     config: GazePromptConfig
 
-    def __init__(
-        self,
-        config: GazePromptConfig,
-        *,
-        network: NetworkConfig,
-        in_channels: int,
-        num_classes: int,
-        levels: int,
-        seed: int,
-    ) -> None:
-        super().__init__(
-            config, network=network, in_channels=in_channels, num_classes=num_classes, levels=levels, seed=seed
-        )
-        if num_classes != 2:
-            raise ConfigError(f"gaze_prompt: gaze says where, not which of {num_classes - 1} classes; use two classes")
+    def __init__(self, config: GazePromptConfig, spec: Spec) -> None:
+        super().__init__(config, spec)
+        if spec.num_classes != 2:
+            raise ConfigError(
+                f"gaze_prompt: gaze says where, not which of {spec.num_classes - 1} classes; use two classes"
+            )
         if not config.tau_b < config.tau_f:
             raise ConfigError(f"method.tau_b {config.tau_b:g} must be below method.tau_f {config.tau_f:g}")
-        self.seed = seed
-        self.student = build_network(network, in_channels=in_channels, num_classes=num_classes, seed=seed)
+        self.seed = spec.seed
+        self.student = spec.build()
         self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> GazePrompt:

@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from gazeseg.config import NetworkConfig, Section
+from gazeseg.config import Section
 from gazeseg.losses import partial_cross_entropy, partial_dice_loss
-from gazeseg.methods.base import Reference, StepOutput, required
+from gazeseg.methods.base import Reference, Spec, StepOutput, required
 from gazeseg.methods.single import SingleNetwork, require_level
 from gazeseg.types import Batch
 
@@ -39,20 +39,9 @@ class GazeUNet(SingleNetwork):
 
     config: GazeUNetConfig
 
-    def __init__(
-        self,
-        config: GazeUNetConfig,
-        *,
-        network: NetworkConfig,
-        in_channels: int,
-        num_classes: int,
-        levels: int,
-        seed: int,
-    ) -> None:
-        super().__init__(
-            config, network=network, in_channels=in_channels, num_classes=num_classes, levels=levels, seed=seed
-        )
-        require_level(config.level, levels)
+    def __init__(self, config: GazeUNetConfig, spec: Spec) -> None:
+        super().__init__(config, spec)
+        require_level(config.level, spec.levels)
 
     def training_step(self, batch: Batch, step: int) -> StepOutput:
         """Compare the prediction with one level of ``batch.pseudo``."""

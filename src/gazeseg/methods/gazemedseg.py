@@ -14,7 +14,7 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from gazeseg.config import NetworkConfig, Section
+from gazeseg.config import Section
 from gazeseg.errors import ConfigError
 from gazeseg.losses import (
     Neighbourhood,
@@ -23,8 +23,8 @@ from gazeseg.losses import (
     probabilities,
     propagate_logits,
 )
-from gazeseg.methods.base import Method, Reference, StepOutput, required
-from gazeseg.nets import SegmentationNet, build_network
+from gazeseg.methods.base import Method, Reference, Spec, StepOutput, required
+from gazeseg.nets import SegmentationNet
 from gazeseg.types import Batch
 
 
@@ -89,33 +89,19 @@ class GazeMedSeg(Method):
 
     config: GazeMedSegConfig
 
-    def __init__(
-        self,
-        config: GazeMedSegConfig,
-        *,
-        network: NetworkConfig,
-        in_channels: int,
-        num_classes: int,
-        levels: int,
-        seed: int,
-    ) -> None:
+    def __init__(self, config: GazeMedSegConfig, spec: Spec) -> None:
         config = config.resolved()
-        super().__init__(
-            config, network=network, in_channels=in_channels, num_classes=num_classes, levels=levels, seed=seed
-        )
-        if levels < 1:
-            raise ConfigError(f"gazemedseg needs at least one level, got {levels}; set pseudo.thresholds")
-        first = build_network(network, in_channels=in_channels, num_classes=num_classes, seed=seed)
+        super().__init__(config, spec)
+        if spec.levels < 1:
+            raise ConfigError(f"gazemedseg needs at least one level, got {spec.levels}; set pseudo.thresholds")
+        first = spec.build()
         if config.consistency == "prop" and first.head.kernel_size != (1, 1):
             raise ConfigError(
                 f"gazemedseg propagates logits, which needs a pointwise classifier, and that of {first.name} is not; "
                 "choose another network.name or set method.consistency to pure"
             )
         others = [
-            copy.deepcopy(first)
-            if config.init == "deepcopy"
-            else build_network(network, in_channels=in_channels, num_classes=num_classes, seed=seed + level)
-            for level in range(1, levels)
+            copy.deepcopy(first) if config.init == "deepcopy" else spec.build(level) for level in range(1, spec.levels)
         ]
         self.networks = nn.ModuleList([first, *others])
         self.around = Neighbourhood(

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from gazeseg.config import NetworkConfig, Section
+from gazeseg.config import Section
 from gazeseg.errors import ConfigError
 from gazeseg.losses import partial_cross_entropy, probabilities
 from gazeseg.losses.track import entropy, pooled, soft_cross_entropy, squared_error, track_maps
-from gazeseg.methods.base import Layer, Reference, StepOutput, required
+from gazeseg.methods.base import Layer, Reference, Spec, StepOutput, required
 from gazeseg.methods.single import SingleNetwork, require_level
 from gazeseg.nets.base import crop
 from gazeseg.nets.track_attention import AttentionLadder
@@ -120,20 +120,9 @@ class GradTrack(SingleNetwork):
 
     config: GradTrackConfig
 
-    def __init__(
-        self,
-        config: GradTrackConfig,
-        *,
-        network: NetworkConfig,
-        in_channels: int,
-        num_classes: int,
-        levels: int,
-        seed: int,
-    ) -> None:
-        super().__init__(
-            config, network=network, in_channels=in_channels, num_classes=num_classes, levels=levels, seed=seed
-        )
-        require_level(config.level, levels)
+    def __init__(self, config: GradTrackConfig, spec: Spec) -> None:
+        super().__init__(config, spec)
+        require_level(config.level, spec.levels)
         widths = self.network.decoder_widths
         self.config = config = config.resolved(len(widths))
         self.ladder = Ladder(
@@ -151,7 +140,7 @@ class GradTrack(SingleNetwork):
             tuple(range(first, first + used)),
             reduction=config.ta.reduction,
             bias=config.ta.bias,
-            seed=seed,
+            seed=spec.seed,
         )
 
     def training_step(self, batch: Batch, step: int) -> StepOutput:

@@ -16,10 +16,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gazeseg.config import NetworkConfig, Section
+from gazeseg.config import Section
 from gazeseg.errors import ConfigError
 from gazeseg.losses.gaze import Kind, gaze_loss
-from gazeseg.methods.base import Layer, Reference, required
+from gazeseg.methods.base import Layer, Reference, Spec, required
 from gazeseg.methods.bcp import Bcp, BcpConfig, Pairs
 from gazeseg.nets import SegmentationNet
 from gazeseg.nets.gaze_perception import PerceivingNet
@@ -88,21 +88,10 @@ class HgDtgl(Bcp):
 
     config: HgDtglConfig
 
-    def __init__(
-        self,
-        config: HgDtglConfig,
-        *,
-        network: NetworkConfig,
-        in_channels: int,
-        num_classes: int,
-        levels: int,
-        seed: int,
-    ) -> None:
+    def __init__(self, config: HgDtglConfig, spec: Spec) -> None:
         if config.gazemix.smin > config.gazemix.smax:
             raise ConfigError(f"method.gazemix.smin {config.gazemix.smin} is above smax {config.gazemix.smax}")
-        super().__init__(
-            config, network=network, in_channels=in_channels, num_classes=num_classes, levels=levels, seed=seed
-        )
+        super().__init__(config, spec)
 
     def student(self, network: SegmentationNet, seed: int) -> nn.Module:
         """Return the network with its perception heads."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pydantic import BaseModel
 from torch import Tensor
 
-from gazeseg.config import NetworkConfig
 from gazeseg.errors import ConfigError
 from gazeseg.losses import probabilities
-from gazeseg.methods.base import Method
-from gazeseg.nets import build_network
+from gazeseg.methods.base import Method, Spec
 
 
 def require_level(level: int, levels: int) -> None:
@@ -28,13 +26,9 @@ def require_level(level: int, levels: int) -> None:
 class SingleNetwork(Method):
     """A method with the network of the run, ``self.network``, which is all that ``predict`` asks."""
 
-    def __init__(
-        self, config: BaseModel, *, network: NetworkConfig, in_channels: int, num_classes: int, levels: int, seed: int
-    ) -> None:
-        super().__init__(
-            config, network=network, in_channels=in_channels, num_classes=num_classes, levels=levels, seed=seed
-        )
-        self.network = build_network(network, in_channels=in_channels, num_classes=num_classes, seed=seed)
+    def __init__(self, config: BaseModel, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.network = spec.build()
 
     def predict(self, images: Tensor) -> Tensor:
         """Map images (B, C, H, W) to probabilities (B, K, H, W)."""

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gazeseg.config import NetworkConfig, Section
+from gazeseg.config import Section
 from gazeseg.errors import ConfigError
 from gazeseg.losses import probabilities
 from gazeseg.losses.regions import region_cross_entropy, region_dice
-from gazeseg.methods.base import Method, required
-from gazeseg.nets import SegmentationNet, build_network
+from gazeseg.methods.base import Method, Spec, required
+from gazeseg.nets import SegmentationNet
 from gazeseg.types import Batch
 
 
@@ -26,23 +26,10 @@ class TeacherStudent(Method):
     alone, so that a resumed run goes on as if never interrupted.
     """
 
-    def __init__(
-        self,
-        config: Section,
-        *,
-        network: NetworkConfig,
-        in_channels: int,
-        num_classes: int,
-        levels: int,
-        seed: int,
-    ) -> None:
-        super().__init__(
-            config, network=network, in_channels=in_channels, num_classes=num_classes, levels=levels, seed=seed
-        )
-        self.seed = seed
-        self.network = self.student(
-            build_network(network, in_channels=in_channels, num_classes=num_classes, seed=seed), seed
-        )
+    def __init__(self, config: Section, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.seed = spec.seed
+        self.network = self.student(spec.build(), spec.seed)
         self.teacher = copy.deepcopy(self.network).requires_grad_(False)
 
     def student(self, network: SegmentationNet, seed: int) -> nn.Module:
