@@ -5,6 +5,7 @@ import pytest
 from gazeseg.config import merge
 from gazeseg.errors import DataError
 from gazeseg.reproduce.ledger import gather
+from gazeseg.reproduce.page import render, write_ledger
 from gazeseg.reproduce.recipe import find_recipe
 from gazeseg.reproduce.result import read_result
 
@@ -43,7 +44,7 @@ def test_a_seed_and_a_copy_are_counted_once(runs, make_run, tmp_path):
 
 def test_what_it_writes_it_reads_again(runs, tmp_path):
     first = gather([runs])
-    first.write(tmp_path / "out")
+    write_ledger(first, tmp_path / "out")
     files = sorted((tmp_path / "out").glob("*.result.json"))
     assert len(files) == 5
     assert {read_result(file).method for file in files} == {"full", "gaze_unet"}
@@ -52,7 +53,7 @@ def test_what_it_writes_it_reads_again(runs, tmp_path):
 
 
 def test_the_page_escapes_and_asks_the_network_for_nothing(runs):
-    page = gather([runs]).to_html()
+    page = render(gather([runs]))
     assert "<b>other</b>" not in page
     assert not re.search(r"(src|href)=|url\(|@import", page)
     assert "simulated" in page.lower()

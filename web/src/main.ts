@@ -1,13 +1,7 @@
+import type { AboutStudy } from "./about";
 import { h } from "./dom";
 import { startRecord } from "./record";
 import { startReview } from "./review";
-
-export interface AboutStudy {
-  mode: "record" | "review";
-  data: string;
-  readers: string[];
-  source: string;
-}
 
 async function start(): Promise<void> {
   const app = document.getElementById("app")!;

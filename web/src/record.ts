@@ -1,7 +1,7 @@
 // The recorder: what the server says is going on decides what is shown; keys ask the server for the next step.
 
+import type { AboutStudy } from "./about";
 import { clock, h, key, plural, typing } from "./dom";
-import type { AboutStudy } from "./main";
 import { Picture, type About } from "./picture";
 import { Pointer } from "./pointer";
 import { Line, type Incoming } from "./socket";

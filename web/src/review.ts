@@ -1,7 +1,7 @@
 // The reviewer: a list of cases, the image with its layers and the replay of its gaze, and a note.
 
+import type { AboutStudy } from "./about";
 import { h, key, plural, typing } from "./dom";
-import type { AboutStudy } from "./main";
 import { Picture, type About } from "./picture";
 import { COLOURS, heatCanvas, Viewer, type Contour, type Fixations } from "./viewer";
 

@@ -19,8 +19,9 @@ def ledger(*folders: Path, out: Path = Path("leaderboard"), split: str = "test")
         split: The evaluated split.
     """
     from gazeseg.reproduce.ledger import gather
+    from gazeseg.reproduce.page import write_ledger
 
     found = gather(list(folders) or [Path("runs")], split)
-    found.write(out)
+    write_ledger(found, out)
     print(found.to_text())
     print(f"{out / 'leaderboard.html'}")

@@ -16,10 +16,10 @@ from gazeseg.errors import DataError
 from gazeseg.record.assets import load_assets
 from gazeseg.record.bids import export_bids
 from gazeseg.record.desk import Desk
+from gazeseg.record.feeder import Feeder
 from gazeseg.record.guard import Bucket
 from gazeseg.record.messages import Hello, parse_device, parse_page
 from gazeseg.record.preview import warm_up
-from gazeseg.record.sources import Feeder
 from gazeseg.record.study import Study
 
 POLICY_VIOLATION: Final = 1008

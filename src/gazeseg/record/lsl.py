@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from gazeseg.errors import DataError, MissingDependencyError
-from gazeseg.record.sources import BATCH_S, Feeder
+from gazeseg.record.feeder import BATCH_S, Feeder
 from gazeseg.types import FloatArray
 
 SEARCH_S: Final = 10.0

@@ -1,36 +1,18 @@
-"""Gaze that the server reads itself: a recorded file, played in its own time."""
+"""Gaze that the server reads itself: a stream of a tracker, or a recorded file, played in its own time."""
 
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
 from gazeseg.errors import ConfigError, DataError
 from gazeseg.gaze.io.validate import Table
+from gazeseg.record.feeder import BATCH_S, Feeder
 from gazeseg.types import FloatArray
-
-BATCH_S: Final = 0.02
-
-
-@dataclass(frozen=True)
-class Feeder(ABC):
-    """A source of gaze for one reader, by its place in the list of readers."""
-
-    reader: int
-
-    @abstractmethod
-    def batches(self) -> AsyncIterator[FloatArray]:
-        """Yield samples (N, 4) of time_ms, x, y, pupil as they come.
-
-        Raises:
-            DataError: if the source ends before its time.
-        """
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ grouped by budget, and the published ones close it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,10 +16,10 @@ from gazeseg.console import warn
 from gazeseg.errors import DataError, GazeSegError
 from gazeseg.evaluate.compare import group_runs, markdown_table
 from gazeseg.reproduce.recipe import Published, datasets, published, recognise
-from gazeseg.reproduce.result import SUFFIX, Result, find_results, make_result, read_result
+from gazeseg.reproduce.result import Result, find_results, make_result, read_result
 from gazeseg.reproduce.run import percent
 from gazeseg.reproduce.verdict import judged
-from gazeseg.train.runfolder import RunFolder, replace_file
+from gazeseg.train.runfolder import RunFolder
 
 KINDS: Final = {
     "recorded": "Recorded gaze, or true masks",
@@ -96,27 +96,6 @@ class Ledger:
                 parts.append(f"**{name}**\n\n" + "\n".join(markdown_table([header, *rows])))
         return "\n\n".join([*parts, "\n".join(f"- {note}" for note in NOTES)]) + "\n"
 
-    def to_html(self) -> str:
-        """Return the leader-board as one page that asks the network for nothing."""
-        from gazeseg.reproduce.page import render  # the template engine, which the text does without
-
-        return render(self)
-
-    def write(self, out: Path) -> None:
-        """Write ``leaderboard.md``, ``leaderboard.html`` and a result file a row of ours into ``out``.
-
-        Raises:
-            DataError: if the folder cannot be written.
-        """
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            replace_file(out / "leaderboard.md", self.to_text().encode())
-            replace_file(out / "leaderboard.html", self.to_html().encode())
-            for stem, result in _named(self.results).items():
-                result.write(out / f"{stem}{SUFFIX}")
-        except OSError as error:
-            raise DataError(f"{out}: cannot be written ({error.strerror or error}); name another --out") from None
-
 
 def gather(folders: Sequence[Path], split: str = "test") -> Ledger:
     """Read every result file and every run evaluated on ``split`` below ``folders``.
@@ -192,17 +171,6 @@ def _identity(result: Result) -> str:
     return result.model_dump_json(
         include={"dataset", "test", "protocol", "by", "method", "gaze", "config", "seeds", "control"}
     )
-
-
-def _named(results: Sequence[Result]) -> Mapping[str, Result]:
-    """Return the results by stems that are different."""
-    named: dict[str, Result] = {}
-    for result in results:
-        stem, number = result.name, 2
-        while stem in named:
-            stem, number = f"{result.name}-{number}", number + 1
-        named[stem] = result
-    return named
 
 
 def _boards(results: Sequence[Result]) -> Iterator[Board]:
