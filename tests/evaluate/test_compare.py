@@ -87,10 +87,22 @@ def test_seeds_are_grouped_and_numbers_are_as_by_hand(tmp_path):
     low, high = dice.ci95
     assert low < dice.mean < high
 
-    averaged = [np.mean([list(d.values()) for d in group], axis=0) for group in (first, second)]
+    averaged = [np.mean([list(d.values()) for d in group[:2]], axis=0) for group in (first, second)]
     [test] = table.tests
+    assert test.seeds == (0, 1)  # seed 2 is of one row alone
     assert test.p == test.p_holm == pytest.approx(stats.wilcoxon(*averaged).pvalue)
     assert test.difference == pytest.approx((averaged[1] - averaged[0]).mean())
+
+
+def test_rows_of_unequal_seeds_meet_on_those_that_both_have(tmp_path):
+    low, high, other = ({case: dice + more for case, dice in EASY.items()} for more in (-0.2, 0.06, -0.07))
+    runs = [make_run(tmp_path / "0", low, seed=0), make_run(tmp_path / "1", high, seed=1)]
+    runs.append(make_run(tmp_path / "2", other, seed=0, method={"name": "gaze_unet"}))
+    (test,) = compare_runs(runs).tests
+    assert (test.seeds, test.difference) == ((0,), pytest.approx(0.13))  # against the mean of both it would be 0
+    runs[2] = make_run(tmp_path / "3", other, seed=2, method={"name": "gaze_unet"})
+    (test,) = compare_runs(runs).tests
+    assert (test.seeds, test.difference) == ((), pytest.approx(0))  # none in common: all of each
 
 
 def test_holm_over_all_pairs(tmp_path):

@@ -82,7 +82,13 @@ class Table:
             values = dataclasses.asdict(row)
             values["name"], values["metrics"] = values.pop("label"), values.pop("cells")
             test = tests.get(row.label)
-            against = test and {"difference": test.difference, "ci95": test.ci95, "p": test.p, "p_holm": test.p_holm}
+            against = test and {
+                "difference": test.difference,
+                "ci95": test.ci95,
+                "p": test.p,
+                "p_holm": test.p_holm,
+                "seeds": test.seeds,
+            }
             cells.append(
                 {**values, "changes": changes[row.label], "control": self.controls[row.label], "against": against}
             )
@@ -115,7 +121,8 @@ class Table:
             notes.append(f"The reference '{grid.reference}' has no finished run yet, so nothing is tested.")
         else:
             notes.append(
-                f"Tests: paired Wilcoxon against '{grid.reference}' on the Dice of each case, averaged over seeds; "
+                f"Tests: paired Wilcoxon against '{grid.reference}' on the Dice of each case, averaged over the seeds "
+                f"that both have; "
                 f"Holm over {plural(len(found.tests), 'test')}. Intervals: bootstrap over cases; sd: over seeds."
             )
         notes.append("HD95 penalised charges the image diagonal for a missed case; missed: mean count over seeds.")

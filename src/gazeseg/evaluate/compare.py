@@ -3,7 +3,8 @@
 Runs whose configuration differs in the seed alone form one row. Of each case and metric the mean over foreground
 classes is taken first, then over seeds; the mean over cases and its bootstrap interval come from those. The spread over
 seeds is the standard deviation (n - 1) of the per-run means. Every row is tested against the first one by Wilcoxon's
-signed-rank test on the Dice of the same cases, with Holm's correction over the tests.
+signed-rank test on the Dice of the same cases, with Holm's correction over the tests. Two rows of which one has more
+seeds meet on those that both have, so that a lucky seed of one alone decides nothing.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class PairTest:
     ci95: tuple[float, float]  # of the difference, bootstrap over cases
     p: float
     p_holm: float
+    seeds: tuple[int, ...]  # those that both rows have, over which the Dice of a case is averaged; empty: all of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +136,8 @@ class Comparison:
         notes = [
             f"HD95 {definition} and ASSD: over the cases that have both surfaces. Penalised: the image diagonal where "
             "one is missing, so that an empty mask never helps; judge by this one. Counts are means over seeds.",
-            f"p: paired Wilcoxon on the Dice of the same cases against '{self.rows[0].label}', Holm over "
-            f"{len(self.tests)} tests.",
+            f"p: paired Wilcoxon on the Dice of the same cases against '{self.rows[0].label}', over the seeds that "
+            f"both have (over all, where they share none); Holm over {len(self.tests)} tests.",
         ]
         notes += [f"text of '{row.label}': {row.text}." for row in self.rows if row.text != "none"]
         notes += [f"gaze of '{row.label}': {row.gaze}; {row.gaze_leak}." for row in self.rows if row.gaze_leak]
@@ -246,7 +248,6 @@ def _compare(
     for members in groups.values():
         _check_seeds(members)
     rows = tuple(_row(label, members, samples, seed) for label, members in groups.items())
-    dice = {label: _over_seeds(members, "dice") for label, members in groups.items()}
     summary = loaded[0].summary
     return Comparison(
         dataset=str(summary["dataset"]),
@@ -257,7 +258,7 @@ def _compare(
         unit=str(summary["unit"]),
         headline_hd95=str(summary["headline_hd95"]),
         rows=rows,
-        tests=_tests(dice, pairs, samples, seed),
+        tests=_tests(groups, pairs, samples, seed),
     )
 
 
@@ -411,16 +412,25 @@ def _seed_sd(per_run: Sequence[float | None]) -> float | None:
 
 
 def _tests(
-    dice: Mapping[str, npt.NDArray[np.float64]], pairs: Literal["first", "all"], samples: int, seed: int
+    groups: Mapping[str, Sequence[_Run]], pairs: Literal["first", "all"], samples: int, seed: int
 ) -> tuple[PairTest, ...]:
-    names = list(dice)
+    names = list(groups)
     chosen = [(names[0], name) for name in names[1:]] if pairs == "first" else list(itertools.combinations(names, 2))
-    p_values = [paired_wilcoxon(dice[first], dice[second]) for first, second in chosen]
-    differences = [dice[second] - dice[first] for first, second in chosen]
+    shared = [_shared_seeds(groups[first], groups[second]) for first, second in chosen]
+    dice = [
+        tuple(_over_seeds([run for run in groups[name] if not seeds or run.seed in seeds], "dice") for name in pair)
+        for pair, seeds in zip(chosen, shared, strict=True)
+    ]
+    p_values = [paired_wilcoxon(*both) for both in dice]
+    differences = [second - first for first, second in dice]
     return tuple(
-        PairTest(*pair, float(change.mean()), bootstrap_ci(change, samples=samples, seed=seed), p, adjusted)
-        for pair, change, p, adjusted in zip(chosen, differences, p_values, holm(p_values), strict=True)
+        PairTest(*pair, float(change.mean()), bootstrap_ci(change, samples=samples, seed=seed), p, adjusted, seeds)
+        for pair, change, p, adjusted, seeds in zip(chosen, differences, p_values, holm(p_values), shared, strict=True)
     )
+
+
+def _shared_seeds(first: Sequence[_Run], second: Sequence[_Run]) -> tuple[int, ...]:
+    return tuple(sorted({run.seed for run in first} & {run.seed for run in second}))
 
 
 def _number(value: float | None, digits: int) -> str:
