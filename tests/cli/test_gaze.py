@@ -70,6 +70,16 @@ def test_a_recording_becomes_fixations_and_a_page(tmp_path, dataset, capsys):
     assert "http" not in page.replace('http-equiv="', "")  # nothing is loaded from elsewhere
 
 
+def test_the_gaze_of_another_folder_comes_back_bit_for_bit(tmp_path, dataset, capsys):
+    assert run(capsys, "gaze", "import", asc(tmp_path / "anna.asc"), "--data", dataset)[0] == 0
+    before = (dataset / "gaze" / "fixations.csv").read_bytes()
+    (tmp_path / "kept.csv").write_bytes(before)
+    status, _, err = run(capsys, "gaze", "import", tmp_path / "kept.csv", "--data", dataset, "--conflict", "replace")
+    assert status == 0, err
+    assert "fixations in px of the image" in err
+    assert (dataset / "gaze" / "fixations.csv").read_bytes() == before
+
+
 def test_a_second_reader_needs_a_decision(tmp_path, dataset, capsys):
     files = asc(tmp_path / "anna.asc"), asc(tmp_path / "ben.asc", seed=1)
     assert run(capsys, "gaze", "import", files[0], "--data", dataset)[0] == 0

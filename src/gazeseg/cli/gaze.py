@@ -37,14 +37,15 @@ def import_(
 
     Example: `gazeseg gaze import reader1.asc --data DS --screen-cm 53x30 --distance-cm 60`
 
-    Knows EyeLink .asc and Data Viewer reports, Tobii TSV, Gazepoint, Pupil Labs, BIDS, GazeMedSeg CSV, and any table
-    with `--mapping`. Every assumption is printed and stored in `DS/gaze/quality.json`; `DS/gaze/quality.html` shows the
-    figures.
+    Knows EyeLink .asc and Data Viewer reports, Tobii TSV, Gazepoint, Pupil Labs, BIDS, GazeMedSeg CSV, gazeseg's own
+    table, and any other with `--mapping`. Every assumption is printed and stored in `DS/gaze/quality.json`;
+    `DS/gaze/quality.html` shows the figures.
 
     Args:
         *files: The files of the tracker.
         data: The data set folder.
-        format: eyelink, dataviewer, tobii, gazepoint, pupil, bids, gazemedseg, webcam, table; auto recognises it.
+        format: eyelink, dataviewer, tobii, gazepoint, pupil, bids, gazemedseg, gazeseg, webcam, table; auto recognises
+            it.
         mapping: YAML file that names the columns of a table.
         image: The case that was looked at, for files that name none.
         reader: Who looked.

@@ -162,7 +162,7 @@ def _reading(
         x, y = trial.samples.x, trial.samples.y
     else:
         height, width = size
-        x, y = trial.samples.x * width - 0.5, trial.samples.y * height - 0.5
+        x, y = _image_px(trial, trial.samples.x, trial.samples.y, size)
         zoom = 1.0 if display.screen_px is None else min(display.screen_px[0] / width, display.screen_px[1] / height)
         scale = degree / zoom if degree is not None else max(size) / ASSUMED_IMAGE_DEG
         if degree is None:
@@ -176,7 +176,7 @@ def _reading(
     else:
         places, onset, duration = (trial.marks.x, trial.marks.y), trial.marks.onset_ms, trial.marks.duration_ms
         if viewing is None:
-            places = (places[0] * size[1] - 0.5, places[1] * size[0] - 0.5)
+            places = _image_px(trial, *places, size)
     if viewing is not None:
         places = viewing.to_image(onset, *places)
     fixations = Fixations(*places, onset - trial.start_ms, duration, size, case, trial.reader_id)
@@ -195,6 +195,11 @@ def _reading(
     return Reading(fixations, quality, "detect" if detected else "tracker")
 
 
+def _image_px(trial: Trial, x: FloatArray, y: FloatArray, size: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+    """Positions on an image of (H, W) in px, from shares of it where they are not px."""
+    return (x, y) if trial.space == "pixels" else (x * size[1] - 0.5, y * size[0] - 0.5)
+
+
 def _tell_detection(events: Events, told: dict[str, None]) -> None:
     figures = events.figures
     name = {"ivt": "I-VT", "idt": "I-DT"}[str(figures["algorithm"])]
@@ -204,8 +209,8 @@ def _tell_detection(events: Events, told: dict[str, None]) -> None:
 def _viewing(
     session: Session, trial: Trial, size: tuple[int, int], display: Display, told: dict[str, None]
 ) -> Viewing | None:
-    """Where the image lay on the screen, or ``None`` where positions are shares of the image."""
-    if trial.space == "image":
+    """Where the image lay on the screen, or ``None`` where the positions are those on the image."""
+    if trial.space != "screen":
         return None
     if not trial.places:
         told[f"where the image lay on the screen: {display.viewport}, on {_wide(display)} (the file does not say)"] = (

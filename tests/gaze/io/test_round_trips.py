@@ -159,6 +159,19 @@ def write_table(path, session):
     return path, mapping
 
 
+def write_own(path, session, *, shares=False):
+    lines = [f"case_id,reader_id,{'x,y' if shares else 'x_px,y_px'},onset_ms,duration_ms"]
+    for seen in session:
+        (x, y), _ = seen.expected
+        if shares:
+            height, width = SIZES[seen.case]
+            x, y = (x + 0.5) / width, (y + 0.5) / height
+        numbers = zip(x, y, seen.events.onset_ms - seen.start_ms, seen.events.duration_ms, strict=True)
+        lines += [",".join([seen.case, "reader", *map(repr, map(float, row))]) for row in numbers]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 def write_dataviewer(path, session):
     lines = ["RECORDING_SESSION_LABEL\tTRIAL_INDEX\tCURRENT_FIX_INDEX\tCURRENT_FIX_START\tCURRENT_FIX_DURATION\t"]
     lines[0] += "CURRENT_FIX_X\tCURRENT_FIX_Y\tstimulus"
@@ -320,6 +333,31 @@ def test_a_table_of_ones_own_with_decimal_commas(tmp_path, session):
     mapping.write_text(mapping.read_text() + "unit: px\n")
     with pytest.raises(ConfigError, match="did you mean 'units'"):
         read_gaze(path, ReadOptions(resolve, screen_px=SCREEN, mapping=mapping))
+
+
+def test_a_mapped_table_in_px_of_the_image(tmp_path, session):
+    path, mapping = write_own(tmp_path / "own.csv", session), tmp_path / "own.yaml"
+    columns = "{time: onset_ms, x: x_px, y: y_px, duration: duration_ms, image: case_id, reader: reader_id}"
+    mapping.write_text(f"kind: fixations\nspace: image\ncolumns: {columns}\n")
+    check(session, path, options=ReadOptions(resolve, mapping=mapping), onset=False)  # from the first fixation on
+    mapping.write_text(mapping.read_text() + "origin: centre\n")
+    with pytest.raises(DataError, match="set origin top-left"):
+        read_gaze(path, ReadOptions(resolve, mapping=mapping))
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_the_table_of_gazeseg(tmp_path, session, shares):
+    path = write_own(tmp_path / "own.csv", session, shares=shares)
+    read, readings = check(session, path)
+    assert (read.format, readings[0].found_by) == ("gazeseg", "tracker")
+    untimed = path.read_text().replace("onset_ms", "onset")
+    path.write_text(untimed)
+    fix = make_readings(read_gaze(path, OPTIONS), SIZES, resolve, DISPLAY).readings[0].fixations
+    assert fix.onset_ms == pytest.approx(np.cumsum([0, *fix.duration_ms[:-1]]))  # without onsets they follow each other
+    if shares:
+        path.write_text(untimed.replace(",x,y,", ",x_px,y_px,"))
+        with pytest.raises(DataError, match="name the columns x and y if they are normalised"):
+            read_gaze(path, OPTIONS)
 
 
 def test_dataviewer(tmp_path, session):

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Final
 
 from gazeseg.errors import ConfigError, DataError, suggest
-from gazeseg.gaze.io import bids, dataviewer, eyelink, gazepoint, mapped, medseg, pupil, tobii, webcam
+from gazeseg.gaze.io import bids, dataviewer, eyelink, gazepoint, mapped, medseg, own, pupil, tobii, webcam
 from gazeseg.gaze.io.columns import read_head
 from gazeseg.gaze.io.trial import ReadOptions, Session
 
-_SNIFF: Final[dict[str, Callable[[str, Path], bool]]] = {
-    module.NAME: module.sniff for module in (bids, webcam, medseg, dataviewer, tobii, gazepoint, pupil, eyelink)
-}
+_KNOWN: Final = (bids, webcam, medseg, own, dataviewer, tobii, gazepoint, pupil, eyelink)
+_SNIFF: Final[dict[str, Callable[[str, Path], bool]]] = {module.NAME: module.sniff for module in _KNOWN}
 _READ: Final[dict[str, Callable[[Path, ReadOptions], Session]]] = {
-    module.NAME: module.read for module in (bids, webcam, medseg, dataviewer, tobii, gazepoint, pupil, eyelink, mapped)
+    **{module.NAME: module.read for module in _KNOWN},
+    mapped.NAME: mapped.read,
 }
 FORMATS: Final = tuple(_READ)
 

@@ -28,7 +28,7 @@ from pydantic import Field
 from gazeseg.config import Section, build, read_yaml
 from gazeseg.errors import DataError
 from gazeseg.gaze.io.columns import Columns
-from gazeseg.gaze.io.trial import Marks, ReadOptions, Samples, Session, Trial, rising, viewings
+from gazeseg.gaze.io.trial import Marks, ReadOptions, Samples, Session, Space, Trial, rising, viewings
 from gazeseg.types import FloatArray
 
 NAME: Final = "table"
@@ -86,12 +86,13 @@ def read(path: Path, options: ReadOptions) -> Session:
     if options.reader_id is None:
         reader = table.text(table.need(names.reader)) if names.reader else np.full(len(table), path.stem, dtype=object)
     trials, warnings = [], list(table.warnings)
+    space: Space = "pixels" if mapping.space == "image" and mapping.units == "px" else mapping.space
     for (name, who), rows in viewings(image, reader):
         start = float(np.nanmin(time[rows]))
         if mapping.kind == "samples":
             samples, notes = rising(path, Samples(time[rows], x[rows], y[rows]))
             warnings += notes
-            trials.append(Trial(name, who, mapping.space, samples, start_ms=start))
+            trials.append(Trial(name, who, space, samples, start_ms=start))
             continue
         if names.duration is None:
             raise DataError(f"{options.mapping}: columns.duration is missing; fixations need it")
@@ -99,7 +100,7 @@ def read(path: Path, options: ReadOptions) -> Session:
         good = rows[np.isfinite(x[rows]) & np.isfinite(y[rows]) & (duration[rows] > 0)]
         good = good[np.argsort(time[good], kind="stable")]
         trials.append(
-            Trial(name, who, mapping.space, marks=Marks(x[good], y[good], time[good], duration[good]), start_ms=start)
+            Trial(name, who, space, marks=Marks(x[good], y[good], time[good], duration[good]), start_ms=start)
         )
     return Session(
         NAME,
@@ -115,13 +116,12 @@ def read(path: Path, options: ReadOptions) -> Session:
 
 
 def _positions(path: Path, table: Columns, mapping: Mapping, options: ReadOptions) -> tuple[FloatArray, FloatArray]:
-    """(N,) x and y: screen px from the top left, or 0..1 of the image."""
+    """(N,) x and y: px of the screen or the image from the top left, or 0..1 of the image."""
     x, y = table.numbers(table.need(mapping.columns.x)), table.numbers(table.need(mapping.columns.y))
     if mapping.space == "image" and mapping.units == "px":
-        raise DataError(
-            f"{options.mapping}: image px need the size of each image: import such a table with 'gazeseg import folder "
-            "--gaze', or give normalised positions"
-        )
+        if mapping.origin != "top-left":
+            raise DataError(f"{options.mapping}: px of the image count from its top left; set origin top-left")
+        return x, y
     width, height = options.screen_px or (0, 0)
     if mapping.space == "screen" and (mapping.units == "normalised" or mapping.origin != "top-left") and not width:
         raise DataError(f"{path}: these units need the size of the screen; give it with --screen WIDTHxHEIGHT")

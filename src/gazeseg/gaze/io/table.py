@@ -53,7 +53,7 @@ def read_fixation_table(path: Path, sizes: Mapping[str, tuple[int, int]]) -> dic
         x_px, y_px = pixels(table.unit_interval("x"), width), pixels(table.unit_interval("y"), height)
     else:
         x_px, y_px = table.numbers("x_px"), table.numbers("y_px")
-        _refuse_normalised(table, x_px, y_px)
+        refuse_normalised(table.path, x_px, y_px)
     timed = "onset_ms" in table.cells
     onset_ms = table.numbers("onset_ms") if timed else _back_to_back(cases, duration_ms)
     return group_by_case(
@@ -94,11 +94,14 @@ def write_fixation_table(path: Path, fixations: Iterable[Fixations]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _refuse_normalised(table: Table, x_px: FloatArray, y_px: FloatArray) -> None:
+def refuse_normalised(path: Path, x_px: FloatArray, y_px: FloatArray) -> None:
+    """Refuse columns of px that hold shares of the image.
+
+    Raises:
+        DataError: if ten or more rows lie within the first pixel, and no other.
+    """
     if len(x_px) >= _FEW and min(x_px.min(), y_px.min()) >= 0 and max(x_px.max(), y_px.max()) <= 1:
-        raise DataError(
-            f"{table.path}: all of x_px and y_px lie in 0..1; name the columns x and y if they are normalised"
-        )
+        raise DataError(f"{path}: all of x_px and y_px lie in 0..1; name the columns x and y if they are normalised")
 
 
 def _back_to_back(cases: list[str], duration_ms: FloatArray) -> FloatArray:

@@ -5,6 +5,7 @@ Positions stay in the space of the file until the place of the image on the scre
 ==========  ===========================================================================================
 ``screen``  px of the display, pixel centres at integers, origin top left
 ``image``   0..1 of the image, origin top left: nothing has to be known about the screen
+``pixels``  px of the image, pixel centres at integers: likewise
 ==========  ===========================================================================================
 """
 
@@ -23,7 +24,7 @@ from gazeseg.errors import DataError
 from gazeseg.types import FloatArray
 
 Eye = Literal["auto", "left", "right", "mean"]
-Space = Literal["screen", "image"]
+Space = Literal["screen", "image", "pixels"]
 Box = tuple[float, float, float, float]  # left, top, width, height in screen px
 Places = tuple[tuple[float, Box], ...]  # a box from each time on, ms of the tracker
 
