@@ -1,5 +1,6 @@
 """From images to descriptions.jsonl: by rules and from a file; resumed, refused, never of the test split."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -43,6 +44,18 @@ def test_rules_describe_the_broad_pseudo_mask_of_what_may_be_learnt_from(dataset
         assert row["description"] == json.loads(expected.model_dump_json())
         assert row["provider"] == "rules"
         assert "stand-in" in row["note"]
+
+
+def test_cases_beside_the_training_split_need_no_gaze(dataset):
+    def without_mask(case_id, split):
+        PseudoFolder.load(dataset.root / "pseudo").file("levels", case_id).unlink()
+        cases = [dataclasses.replace(c, split=split) if c.case_id == case_id else c for c in dataset.cases]
+        made = dataclasses.replace(dataset, cases=tuple(cases))
+        return describe(made, by_rules(made), dataset.root / "text", "polyp", workers=1)
+
+    outcome = without_mask("Doe^Jane 0", "val")  # nobody looked at it, so `masks` makes none
+    assert (outcome.silent, outcome.failures, len(outcome.entries)) == (("Doe^Jane 0",), {}, 5)
+    assert list(without_mask("Doe^Jane 1", "val").failures) == ["Doe^Jane 1"]  # this one should have one
 
 
 def test_the_truth_is_never_looked_at(dataset, monkeypatch):
