@@ -47,15 +47,16 @@ def test_rules_describe_the_broad_pseudo_mask_of_what_may_be_learnt_from(dataset
 
 
 def test_cases_beside_the_training_split_need_no_gaze(dataset):
-    def without_mask(case_id, split):
+    cases = [dataclasses.replace(case, split="val") if case.split == "train" else case for case in dataset.cases]
+    made = dataclasses.replace(dataset, cases=tuple(cases))
+
+    def without_mask(case_id):
         PseudoFolder.load(dataset.root / "pseudo").file("levels", case_id).unlink()
-        cases = [dataclasses.replace(c, split=split) if c.case_id == case_id else c for c in dataset.cases]
-        made = dataclasses.replace(dataset, cases=tuple(cases))
         return describe(made, by_rules(made), dataset.root / "text", "polyp", workers=1)
 
-    outcome = without_mask("Doe^Jane 0", "val")  # nobody looked at it, so `masks` makes none
+    outcome = without_mask("Doe^Jane 0")  # nobody looked at it, so `masks` makes none
     assert (outcome.silent, outcome.failures, len(outcome.entries)) == (("Doe^Jane 0",), {}, 5)
-    assert list(without_mask("Doe^Jane 1", "val").failures) == ["Doe^Jane 1"]  # this one should have one
+    assert list(without_mask("Doe^Jane 1").failures) == ["Doe^Jane 1"]  # this one should have one
 
 
 def test_the_truth_is_never_looked_at(dataset, monkeypatch):
