@@ -132,6 +132,18 @@ def test_rows_of_one_method_are_told_apart_by_what_differs(tmp_path):
     ]
 
 
+def test_many_differing_keys_are_told_against_the_first_row(tmp_path):
+    changes = ({}, {"lr": 0.5}, {"batch_size": 3}, {"weight_decay": 0.25}, {"lr_min": 0.001, "lr": 0.5})
+    runs = [make_run(tmp_path / str(k), EASY, train=change) for k, change in enumerate(changes)]
+    assert [row.label for row in compare_runs(runs).rows] == [
+        "full",
+        "full (train.lr 0.5)",
+        "full (train.batch_size 3)",
+        "full (train.weight_decay 0.25)",
+        "full (train.lr 0.5, train.lr_min 0.001)",
+    ]
+
+
 def test_where_a_run_computed_does_not_split_a_group(tmp_path):
     runs = [
         make_run(tmp_path / "a", EASY, seed=0, train={"device": "cpu"}),

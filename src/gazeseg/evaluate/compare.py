@@ -339,13 +339,18 @@ def _check_seeds(members: Sequence[_Run]) -> None:
 
 
 def _labels(firsts: Sequence[_Run]) -> list[str]:
-    """Name each row by its method, and by the keys in which rows of one method differ."""
+    """Name each row by its method, and by the keys in which rows of one method differ.
+
+    Where these are many, the first row of a method bears its name alone and the others what they change of it.
+    """
     labels = []
     for run in firsts:
         method = str(run.config["method.name"])
         rivals = [other for other in firsts if other.config["method.name"] == method]
         keys = sorted({key for other in rivals for key in other.config})
         differing = [key for key in keys if len({json.dumps(other.config.get(key)) for other in rivals}) > 1]
+        if len(differing) > _LIMIT:
+            differing = [key for key in differing if run.config.get(key) != rivals[0].config.get(key)]
         if run.config.get("text.control", "none") != "none":  # a control is named even beside other methods alone
             differing = ["text.control", *(key for key in differing if key != "text.control")]
         shown = [f"{key} {_short(run.config.get(key))}" for key in differing[:_LIMIT]]
