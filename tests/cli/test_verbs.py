@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -137,3 +139,11 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
     assert main([*names, "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "Example: gazeseg " + " ".join(names) in text
+
+
+def test_a_reader_of_the_output_may_leave_early():
+    command = [sys.executable, "-m", "gazeseg", "methods"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()  # as `| head -0` does
+        assert process.stderr.read() == b""
+        assert process.wait() == 141

@@ -1,11 +1,12 @@
 """The command line: one file a verb. These modules are light; what is heavy is imported inside the verbs.
 
 Exit status: 0 done; 2 the input or the call has to change (one line says how); 1 a fault of ours, with its traceback;
-130 interrupted.
+130 interrupted; 141 the reader of the output left before its end.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -100,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     try:
         make_app()(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()  # while an error can still be caught
     except UnknownCommandError:
         if tokens[0] == "import":
             data_sets = [name for name in import_.app if not name.startswith("-")]
@@ -110,6 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{' '.join(str(error).split())} (gazeseg {verb} --help shows an example)")
     except GazeSegError as error:
         return _fail(str(error))
+    except BrokenPipeError:  # `gazeseg compare .. | head`: the reader has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python still flushes at its end
+        return 141
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise  # not about a file of the user's
