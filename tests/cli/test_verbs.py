@@ -82,6 +82,19 @@ def test_from_images_and_gaze_to_a_report(lab, dataset, tmp_path, capsys):
     assert len((scores / "cases.csv").read_text(encoding="utf-8").splitlines()) == 1 + len(lab.names)
 
 
+def test_without_a_test_split_the_validation_cases_are_named_and_reported(dataset, tmp_path, capsys):
+    cases = dataset / "cases.csv"
+    cases.write_text(cases.read_text(encoding="utf-8").replace(",test,", ",val,"), encoding="utf-8")
+    run = tmp_path / "run"
+    assert _train(dataset, run, "gaze_unet") == 0
+    assert f"next: gazeseg evaluate {run} --split val" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--split", "val"]) == 0
+    assert main(["report", str(run), "--out", str(tmp_path / "report.html")]) == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "not evaluated yet" not in page
+    assert "2 val cases" in page
+
+
 @pytest.mark.parametrize("method", [name for name, kind in available().items() if "mask" not in kind.needs])
 def test_a_weakly_supervised_method_trains_with_no_mask_on_disk(lab, tmp_path, method):
     shutil.rmtree(lab.masks)

@@ -49,4 +49,15 @@ def train(
     from gazeseg.train.run import train as run
 
     folder = run(build(RunConfig, values, where), out, resume=resume)
-    say(f"run {folder.path}; next: gazeseg evaluate {folder.path} --split test")
+    say(f"run {folder.path}; next: {_next(folder.path, folder.config().data.path)}")
+
+
+def _next(run: Path, data: Path | None) -> str:
+    """Return the command that shows what was learnt: on test cases, else on validation cases, else on images."""
+    from gazeseg.data.dataset import Dataset
+
+    splits = set() if data is None else {case.split for case in Dataset.load(data).cases if case.mask is not None}
+    for split in ("test", "val"):
+        if split in splits:
+            return f"gazeseg evaluate {run} --split {split}"
+    return f"gazeseg predict {run} IMAGES --out DIR"
