@@ -31,6 +31,7 @@ EXCUSED = {
     "*anna.asc*": "a recording; tests/gaze",
     "gazeseg reproduce kvasir/*": "Kvasir-SEG; tests/reproduce",
     "*acdc*": "ACDC in its published layout; tests/data/importers",
+    "*isic*": "ISIC in its published layout; tests/data/importers, tests/text",
     "*--method bcp*": "volumes; tests/methods",
     "*--by volume*": "volumes; tests/evaluate",
     "*bcp2*": "volumes; tests/evaluate",
