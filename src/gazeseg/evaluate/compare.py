@@ -21,25 +21,14 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from gazeseg.config import RunConfig
 from gazeseg.errors import DataError
 from gazeseg.evaluate.annotation import Cost, annotation_cost, distinct_notes
+from gazeseg.evaluate.groups import deciding, name_rows
 from gazeseg.evaluate.results import METRICS, nan_mean, read_cases, read_summary
 from gazeseg.evaluate.stats import bootstrap_ci, holm, paired_wilcoxon
 from gazeseg.train.runfolder import RunFolder, Task
 
-_NO_EFFECT: Final = (  # keys that change where and how loudly a run computes, not what
-    "train.seed",
-    "train.device",
-    "train.threads",
-    "train.resident",
-    "train.log_every",
-    "train.log",
-    "train.checkpoint_every",
-    "data.cache",
-)
 _SHARED: Final = ("protocol", "dataset", "split", "by", "unit", "resize", "headline_hd95")
-_LIMIT: Final = 3  # configuration keys named in a label
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,17 +197,9 @@ def compare_runs(
     groups: dict[str, list[_Run]] = {}
     for run in (_load(Path(run), split) for run in runs):
         groups.setdefault(json.dumps(run.config, sort_keys=True), []).append(run)
-    labels = _labels([members[0] for members in groups.values()])
+    firsts = [members[0] for members in groups.values()]
+    labels = name_rows([run.config for run in firsts], [run.path for run in firsts])
     return _compare(dict(zip(labels, groups.values(), strict=True)), split, pairs, samples, seed)
-
-
-def group_runs(runs: Sequence[Path]) -> list[list[Path]]:
-    """Return run folders in groups whose configurations differ in the seed alone, in the order given."""
-    groups: dict[str, list[Path]] = {}
-    for run in runs:
-        key = json.dumps(_deciding(RunFolder(run).config()), sort_keys=True)
-        groups.setdefault(key, []).append(run)
-    return list(groups.values())
 
 
 def compare_groups(
@@ -282,29 +263,12 @@ def _load(path: Path, split: str) -> _Run:
         path=path,
         seed=config.train.seed,
         task=folder.task(),
-        config=_deciding(config),
+        config=deciding(config),
         summary=read_summary(evaluation),
         values={metric: nan_mean(table) for metric, table in tables.items()},
         dice=tables["dice"],
         case_ids=case_ids,
     )
-
-
-def _deciding(config: RunConfig) -> dict[str, Any]:
-    """Return the dotted keys of a run that change what it computes, but for its seed."""
-    flat = _flatten(config.model_dump(mode="json"))
-    flat["train.init_from"] = flat.get("train.init_from") is not None  # every seed starts from a run of its own
-    return {key: value for key, value in flat.items() if key not in _NO_EFFECT}
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            out |= _flatten(value, f"{prefix}{key}.")
-        else:
-            out[f"{prefix}{key}"] = value
-    return out
 
 
 def _check_same(first: _Run, other: _Run, split: str) -> None:
@@ -336,33 +300,6 @@ def _check_seeds(members: Sequence[_Run]) -> None:
                 f"{run.path}: has the configuration and seed ({run.seed}) of {seen[run.seed].path}; name one of the two"
             )
         seen[run.seed] = run
-
-
-def _labels(firsts: Sequence[_Run]) -> list[str]:
-    """Name each row by its method, and by the keys in which rows of one method differ.
-
-    Where these are many, the first row of a method bears its name alone and the others what they change of it.
-    """
-    labels = []
-    for run in firsts:
-        method = str(run.config["method.name"])
-        rivals = [other for other in firsts if other.config["method.name"] == method]
-        keys = sorted({key for other in rivals for key in other.config})
-        differing = [key for key in keys if len({json.dumps(other.config.get(key)) for other in rivals}) > 1]
-        if len(differing) > _LIMIT:
-            differing = [key for key in differing if run.config.get(key) != rivals[0].config.get(key)]
-        if run.config.get("text.control", "none") != "none":  # a control is named even beside other methods alone
-            differing = ["text.control", *(key for key in differing if key != "text.control")]
-        shown = [f"{key} {_short(run.config.get(key))}" for key in differing[:_LIMIT]]
-        if len(differing) > _LIMIT:
-            shown.append(f"and {len(differing) - _LIMIT} more keys; {run.path.name}")
-        labels.append(f"{method} ({', '.join(shown)})" if shown else method)
-    # beyond the limit two rows may read the same: the position tells them apart
-    return [f"{name} #{i + 1}" if labels.count(name) > 1 else name for i, name in enumerate(labels)]
-
-
-def _short(value: Any) -> str:
-    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _over_seeds(members: Sequence[_Run], metric: str) -> npt.NDArray[np.float64]:

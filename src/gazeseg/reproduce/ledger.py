@@ -14,7 +14,8 @@ from typing import Final
 
 from gazeseg.console import warn
 from gazeseg.errors import DataError, GazeSegError
-from gazeseg.evaluate.compare import group_runs, markdown_table
+from gazeseg.evaluate.compare import markdown_table
+from gazeseg.evaluate.groups import group_runs
 from gazeseg.reproduce.recipe import Published, datasets, published, recognise
 from gazeseg.reproduce.result import Result, find_results, make_result, read_result
 from gazeseg.reproduce.run import percent
