@@ -122,8 +122,8 @@ class Table:
         else:
             notes.append(
                 f"Tests: paired Wilcoxon against '{grid.reference}' on the Dice of each case, averaged over the seeds "
-                f"that both have; "
-                f"Holm over {plural(len(found.tests), 'test')}. Intervals: bootstrap over cases; sd: over seeds."
+                f"that both have; Holm over {plural(len(found.tests), 'test')}. Intervals: bootstrap over cases; "
+                "sd: over seeds."
             )
         notes.append("HD95 penalised charges the image diagonal for a missed case; missed: mean count over seeds.")
         controls = [f"{row.label} ({self.controls[row.label]})" for row in found.rows if self.controls[row.label]]

@@ -117,6 +117,7 @@ class Method(nn.Module):
         super().__init__()
         self.config = config
         self.num_classes = spec.num_classes
+        self.seed = spec.seed
 
     def training_step(self, batch: Batch, step: int) -> StepOutput:
         """Return the loss terms of one batch at iteration ``step`` (from 0)."""

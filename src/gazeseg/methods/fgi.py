@@ -72,7 +72,6 @@ class FGI(Method):
             raise ConfigError(f"method.channels two_channels is for two classes, got {spec.num_classes}; set one_logit")
         if config.mutual and config.training == "two_stage":
             raise ConfigError("method.mutual teaches the teacher, which two_stage freezes; set mutual false")
-        self.seed = spec.seed
         if not config.text.enabled:
             self.needs = frozenset({"pseudo"})  # type: ignore[misc]  # this run alone: no embeddings are asked for
         network = spec.network

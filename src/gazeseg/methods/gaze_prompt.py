@@ -85,7 +85,6 @@ class GazePrompt(Method):
             )
         if not config.tau_b < config.tau_f:
             raise ConfigError(f"method.tau_b {config.tau_b:g} must be below method.tau_f {config.tau_f:g}")
-        self.seed = spec.seed
         self.student = spec.build()
         self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
 

@@ -28,7 +28,6 @@ class TeacherStudent(Method):
 
     def __init__(self, config: Section, spec: Spec) -> None:
         super().__init__(config, spec)
-        self.seed = spec.seed
         self.network = self.student(spec.build(), spec.seed)
         self.teacher = copy.deepcopy(self.network).requires_grad_(False)
 

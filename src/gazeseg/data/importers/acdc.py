@@ -45,6 +45,7 @@ _VOLUME: Final = re.compile(r"(patient\d+)_frame(\d+)")
 _SLICE: Final = re.compile(r"(?P<volume>patient\d+_frame\d+)_slice_(?P<index>\d+)")
 
 Layout = Literal["npz", "h5", "nifti"]
+_LAYOUTS: Final[Mapping[str, Layout]] = {"npz": "npz", "h5": "h5", "nii": "nifti", "nii.gz": "nifti"}
 Files = dict[str, list[Path]]  # volume -> its file, or the files of its slices in order
 
 
@@ -102,7 +103,7 @@ def _find(root: Path) -> tuple[Layout, Files]:
         if match and ending == "h5":
             slices.setdefault(match["volume"], {})[int(match["index"])] = path
         elif _VOLUME.fullmatch(stem) and path.is_file():
-            layout: Layout | None = {"npz": "npz", "h5": "h5", "nii": "nifti", "nii.gz": "nifti"}.get(ending)  # type: ignore[assignment]  # the values are layouts
+            layout = _LAYOUTS.get(ending)
             if layout is not None:
                 found[layout][stem] = [path]
     for volume, members in slices.items():

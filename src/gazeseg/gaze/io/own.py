@@ -11,9 +11,9 @@ from typing import Final
 
 import numpy as np
 
-from gazeseg.gaze.io.columns import Columns
-from gazeseg.gaze.io.table import refuse_normalised
+from gazeseg.gaze.io.table import onsets, positions
 from gazeseg.gaze.io.trial import Marks, ReadOptions, Session, Space, Trial, viewings
+from gazeseg.gaze.io.validate import Table
 
 NAME: Final = "gazeseg"
 
@@ -28,30 +28,21 @@ def read(path: Path, options: ReadOptions) -> Session:
     """Read the table.
 
     Raises:
-        DataError: if a column is missing or a cell is no number.
+        DataError: if a column is missing, or a cell is no number, no duration or no share of the image.
     """
-    table = Columns.read(path)
-    space: Space = "image" if "x" in table and "x_px" not in table else "pixels"
-    x, y = (table.numbers(table.need(name)) for name in (("x", "y") if space == "image" else ("x_px", "y_px")))
-    if space == "pixels":
-        refuse_normalised(path, x, y)
-    duration = table.numbers(table.need("duration_ms"))
-    onset = table.numbers("onset_ms") if "onset_ms" in table else None
-    reader = np.full(len(table), options.reader_id or "", dtype=object)
-    if options.reader_id is None and "reader_id" in table:
-        reader = table.text("reader_id")
+    table = Table.read(path)
+    x, y, normalised = positions(table)
+    duration = table.durations("duration_ms")
+    names = np.array(table.cells["case_id"], dtype=object)
+    readers = np.full(len(names), options.reader_id or "", dtype=object)
+    if options.reader_id is None and "reader_id" in table.cells:
+        readers = np.array(table.cells["reader_id"], dtype=object)
+    onset = onsets(table, list(zip(names, readers, strict=True)), duration)
+    space: Space = "image" if normalised else "pixels"
     trials = []
-    for (name, who), rows in viewings(table.text(table.need("case_id")), reader):
-        good = rows[np.isfinite(x[rows]) & np.isfinite(y[rows]) & (duration[rows] > 0)]
-        began = np.cumsum(duration[good]) - duration[good] if onset is None else onset[good]
-        order = np.argsort(began, kind="stable")
-        good = good[order]
-        trials.append(Trial(name, who, space, marks=Marks(x[good], y[good], began[order], duration[good])))
-    place = "0..1 of the image" if space == "image" else "px of the image"
-    return Session(
-        NAME,
-        path,
-        tuple(trials),
-        assumptions=(f"fixations in {place}, origin top left; ms from the start of the trial",),
-        warnings=table.warnings,
-    )
+    for (name, who), rows in viewings(names, readers):
+        order = rows[np.argsort(onset[rows], kind="stable")]
+        trials.append(Trial(name, who, space, marks=Marks(x[order], y[order], onset[order], duration[order])))
+    place = "0..1 of the image" if normalised else "px of the image"
+    told = f"fixations in {place}, origin top left; ms from the start of the trial"
+    return Session(NAME, path, tuple(trials), assumptions=(told,))

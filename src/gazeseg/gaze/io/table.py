@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
 from typing import Final
@@ -44,30 +44,61 @@ def read_fixation_table(path: Path, sizes: Mapping[str, tuple[int, int]]) -> dic
             columns hold normalised values.
     """
     table = Table.read(path)
-    normalised = bool({"x", "y"} & table.cells.keys()) and not {"x_px", "y_px"} & table.cells.keys()
-    table.require(("case_id", *(("x", "y") if normalised else ("x_px", "y_px")), "duration_ms"))
+    x, y, normalised = positions(table)
     cases = table.case_ids("case_id", sizes, {})
     duration_ms = table.durations("duration_ms")
     if normalised:
         height, width = np.array([sizes[case] for case in cases], np.float64).reshape(-1, 2).T
-        x_px, y_px = pixels(table.unit_interval("x"), width), pixels(table.unit_interval("y"), height)
-    else:
-        x_px, y_px = table.numbers("x_px"), table.numbers("y_px")
-        refuse_normalised(table.path, x_px, y_px)
-    timed = "onset_ms" in table.cells
-    onset_ms = table.numbers("onset_ms") if timed else _back_to_back(cases, duration_ms)
+        x, y = pixels(x, width), pixels(y, height)
+    onset_ms = onsets(table, cases, duration_ms)
     return group_by_case(
         table,
         cases,
         sizes,
-        x_px=x_px,
-        y_px=y_px,
+        x_px=x,
+        y_px=y,
         onset_ms=onset_ms,
         duration_ms=duration_ms,
         order=onset_ms,
         readers=list(table.cells.get("reader_id", [""] * len(cases))),
         onset_column="onset_ms",
     )
+
+
+def positions(table: Table) -> tuple[FloatArray, FloatArray, bool]:
+    """Return (N,) x and y as the table has them, and whether they are shares of the image and not px.
+
+    Raises:
+        DataError: as :func:`read_fixation_table` about columns and coordinates.
+    """
+    normalised = bool({"x", "y"} & table.cells.keys()) and not {"x_px", "y_px"} & table.cells.keys()
+    table.require(("case_id", *(("x", "y") if normalised else ("x_px", "y_px")), "duration_ms"))
+    if normalised:
+        return table.unit_interval("x"), table.unit_interval("y"), True
+    x_px, y_px = table.numbers("x_px"), table.numbers("y_px")
+    _refuse_normalised(table, x_px, y_px)
+    return x_px, y_px, False
+
+
+def onsets(table: Table, viewings: Sequence[Hashable], duration_ms: FloatArray) -> FloatArray:
+    """Return (N,) onsets in ms: those of the table, or without any one fixation after the other.
+
+    Args:
+        table: The table.
+        viewings: What each row belongs to: rows of one viewing follow each other.
+        duration_ms: (N,).
+
+    Raises:
+        DataError: for a cell that is no number.
+    """
+    if "onset_ms" in table.cells:
+        return table.numbers("onset_ms")
+    onset_ms = np.zeros(len(viewings))
+    clock: dict[Hashable, float] = {}
+    for row, (viewing, duration) in enumerate(zip(viewings, duration_ms.tolist(), strict=True)):
+        onset_ms[row] = clock.get(viewing, 0.0)
+        clock[viewing] = onset_ms[row] + duration
+    return onset_ms
 
 
 def write_fixation_table(path: Path, fixations: Iterable[Fixations]) -> None:
@@ -94,20 +125,8 @@ def write_fixation_table(path: Path, fixations: Iterable[Fixations]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def refuse_normalised(path: Path, x_px: FloatArray, y_px: FloatArray) -> None:
-    """Refuse columns of px that hold shares of the image.
-
-    Raises:
-        DataError: if ten or more rows lie within the first pixel, and no other.
-    """
+def _refuse_normalised(table: Table, x_px: FloatArray, y_px: FloatArray) -> None:
     if len(x_px) >= _FEW and min(x_px.min(), y_px.min()) >= 0 and max(x_px.max(), y_px.max()) <= 1:
-        raise DataError(f"{path}: all of x_px and y_px lie in 0..1; name the columns x and y if they are normalised")
-
-
-def _back_to_back(cases: list[str], duration_ms: FloatArray) -> FloatArray:
-    onset_ms = np.zeros(len(cases))
-    clock: dict[str, float] = {}
-    for row, (case, duration) in enumerate(zip(cases, duration_ms.tolist(), strict=True)):
-        onset_ms[row] = clock.get(case, 0.0)
-        clock[case] = onset_ms[row] + duration
-    return onset_ms
+        raise DataError(
+            f"{table.path}: all of x_px and y_px lie in 0..1; name the columns x and y if they are normalised"
+        )
