@@ -129,7 +129,7 @@ class PromptConfig(Section):
     negatives: int = Field(0, ge=0)  # most background points a prompt
     min_quality: float = Field(0.5, ge=0, le=1)  # below: the case falls back to its CRF map
     min_area: float = Field(0.001, ge=0, le=1)  # share of the image; outside of the two bounds it falls back as well
-    max_area: float = Field(0.8, ge=0, le=1)
+    max_area: float = Field(0.95, ge=0, le=1)
     seed: int = Field(0, ge=0)  # of the shifts
 
 

@@ -83,7 +83,7 @@ def test_a_second_look_finds_what_the_first_box_cut_off():
     assert (found.prompts, found.objects, found.fallback) == (5, 1, "")
 
 
-def test_gaze_and_crf_lower_a_score_only_where_they_contradict_it():
+def test_a_score_falls_only_where_gaze_contradicts_the_mask():
     heat = _heat(slice(8, 24), slice(12, 36))
     found, plain = _label(Bright(), heat)
     quality = found.quality
@@ -100,6 +100,12 @@ def test_gaze_and_crf_lower_a_score_only_where_they_contradict_it():
     assert below.score == pytest.approx(0.72)
     part[:, :30] = 0  # no fixation at all
     assert case_quality(part, 0.9, 0.8, FIX, plain, PromptConfig()).score == 0
+
+
+def test_a_crf_mask_that_misses_most_of_the_object_does_not_lower_the_score():
+    found = case_quality(TRUTH.astype(np.float32), 0.9, 0.8, FIX, np.zeros(SIZE, np.float32), PromptConfig())
+    assert found.agreement == 0
+    assert found.score == pytest.approx(0.9 * 0.8)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """From many prompted masks to one honest target: where they agree, how far the case is to be trusted, and if at all.
 
 The members of an ensemble (see :mod:`gazeseg.supervision.prompts`) are averaged to a probability. How far they agree is
-the stability; what the gaze, the CRF mask and the model itself say of the result is the quality of the case, which
-decides whether it is kept. Nothing here looks at a true mask.
+the stability; what the gaze and the model itself say of the result is the quality of the case, which decides whether it
+is kept. Nothing here looks at a true mask.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gazeseg.supervision.prompts import CUT, Answer, Promptable, gaze_prompts, m
 from gazeseg.supervision.quality import mask_quality
 from gazeseg.types import Fixations, Float32Array, FloatArray, UInt8Array
 
-ENOUGH: Final = 0.5  # gaze wanders and the CRF errs: both tell a failure from a success, not good from better
+ENOUGH: Final = 0.5  # gaze wanders: it tells a failure from a success, not good from better
 
 Masks = npt.NDArray[np.bool_]
 Resize = Callable[[Float32Array, tuple[int, int]], Float32Array]
@@ -47,12 +47,13 @@ class CaseQuality:
 
     Attributes:
         dwell: Share of the dwell time on the image that lies inside the mask.
-        agreement: Dice of the mask with the one of the CRF.
+        agreement: Dice of the mask with the one of the CRF; told, not counted. Where they differ it is mostly the CRF
+            that errs: it misses most of an object that fills the image.
         stability: Mean IoU of all members, of every round, with the mask of the case.
         predicted_iou: ``Fused.predicted_iou``.
         area: Share of the image that the mask covers.
         score: One figure: predicted_iou times stability, and less where the mask holds less than half of the dwell
-            time or of the CRF's overlap (:data:`ENOUGH`); 0 where the area is out of bounds.
+            time (:data:`ENOUGH`); 0 where the area is out of bounds.
     """
 
     dwell: float
@@ -201,16 +202,16 @@ def case_quality(
     """
     mask = probability >= CUT
     area = float(mask.mean())
-    signs = {
-        "dwell": dwell_inside(fix, mask),
-        "agreement": mask_quality(mask, plain >= CUT)["dice"],
-        "stability": stable,
-        "predicted_iou": predicted_iou,
-    }
+    dwell = dwell_inside(fix, mask)
     plausible = config.min_area <= area <= config.max_area
-    doubts = min(1.0, signs["dwell"] / ENOUGH) * min(1.0, signs["agreement"] / ENOUGH)
-    score = signs["predicted_iou"] * signs["stability"] * doubts if plausible else 0.0
-    return CaseQuality(**signs, area=area, score=score)
+    return CaseQuality(
+        dwell=dwell,
+        agreement=mask_quality(mask, plain >= CUT)["dice"],
+        stability=stable,
+        predicted_iou=predicted_iou,
+        area=area,
+        score=predicted_iou * stable * min(1.0, dwell / ENOUGH) if plausible else 0.0,
+    )
 
 
 def _refused(quality: CaseQuality, config: PromptConfig) -> str:
