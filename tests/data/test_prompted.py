@@ -209,6 +209,21 @@ def test_the_loader_cuts_levels_and_the_ternary_target_from_prompted_maps(datase
         assert batch.quality[k].item() == pytest.approx(folder.scores()[name])
 
 
+def test_a_case_without_a_score_does_not_pass_for_a_good_one(dataset, folder):
+    rows = (folder.path / "prompts.csv").read_text().splitlines(keepends=True)
+    (folder.path / "prompts.csv").write_text("".join(rows[:-2]))  # as a killed run leaves it
+    with pytest.raises(DataError, match=r"prompts\.csv: no score for case 'case 3' \(and 1 more\); the masks are not"):
+        open_store(
+            dataset,
+            dataset.split("train"),
+            size=(24, 32),
+            fields={"prompt"},
+            pseudo=folder.path,
+            source="prompt",
+            cache_dir=dataset.root / ".cache",
+        )
+
+
 def test_a_run_asks_for_the_prompted_masks_it_needs(dataset):
     config = RunConfig.model_validate(
         {

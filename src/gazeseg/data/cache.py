@@ -33,7 +33,7 @@ from gazeseg.config import GazeConfig, SoftSource
 from gazeseg.console import track
 from gazeseg.data.controls import behind_maps, controlled
 from gazeseg.data.dataset import Case, Dataset
-from gazeseg.data.pseudo import PseudoFolder
+from gazeseg.data.pseudo import PROMPTS, PseudoFolder
 from gazeseg.errors import DataError, suggest
 from gazeseg.gaze.control import changes_maps
 from gazeseg.supervision.levels import nested_levels
@@ -118,6 +118,7 @@ def open_store(
     """
     wanted = _checked_fields(fields, cases, dataset, pseudo)
     folder = PseudoFolder.load(pseudo) if pseudo is not None and wanted & {*SOFT, "levels"} else None
+    scores = _scores(folder, cases) if folder is not None and source == "prompt" else None
     if thresholds is None and folder is not None:
         thresholds = folder.thresholds
     plans = [_image_plan(dataset, cases, size)]
@@ -148,7 +149,6 @@ def open_store(
     seen, tracked = dataset, None
     if gaze is not None and gaze.control != "none":
         seen, tracked = behind_maps(dataset, gaze), controlled(dataset, gaze)
-    scores = folder.scores() if folder is not None and source == "prompt" else {}
     image = arrays["image"]
     assert image is not None  # noqa: S101 -- for the type checker; its plan is always there
     return Store(
@@ -161,10 +161,22 @@ def open_store(
         crf=arrays.get("crf"),
         prompt=arrays.get("prompt"),
         levels=arrays.get("levels"),
-        scores=tuple(scores.get(case.case_id, 1.0) for case in cases) if scores else None,
+        scores=scores,
         fixations=tuple(seen.fixations[case.case_id] for case in cases),
         tracks=tuple(tracked.fixations[case.case_id] for case in cases) if tracked else None,
     )
+
+
+def _scores(folder: PseudoFolder, cases: Sequence[Case]) -> tuple[float, ...]:
+    """Return how far the prompted mask of each case is to be trusted; a case without a score must not pass for good."""
+    scores = folder.scores()
+    lacking = [case.case_id for case in cases if case.case_id not in scores]
+    if lacking:
+        raise DataError(
+            f"{folder.path / PROMPTS}: no score for case '{lacking[0]}' (and {len(lacking) - 1} more); "
+            "the masks are not finished: run gazeseg masks --refine prompt to the end"
+        )
+    return tuple(scores[case.case_id] for case in cases)
 
 
 def resize_image(image: UInt8Array, size: tuple[int, int]) -> UInt8Array:
