@@ -27,6 +27,7 @@ from gazeseg.train.runfolder import RunFolder
 from gazeseg.train.trainer import fit
 
 FOUR = NetworkConfig(name="small_unet", features=(4, 8, 8, 8, 8))
+LITE = NetworkConfig(name="efficientnet_lite0", features=(16, 8, 8, 8, 8), pretrained=False)
 
 
 def _make(network=FOUR, num_classes=2, levels=1, **keys) -> GradTrack:
@@ -76,7 +77,8 @@ def test_a_given_key_wins_over_the_preset():
         (FOUR, 3, 4, (1, 2, 3), (0, 1, 2)),
         (NETWORK, None, 2, (0, 1), (0, 1)),
         (NetworkConfig(name="basic_unet", features=(4, 8, 8, 8, 16, 12)), None, 4, (0, 1, 2, 3), (0, 1, 2, 3)),
-        (NetworkConfig(name="efficientnet_lite0", pretrained=False), None, 5, (1, 2, 3, 4), (0, 1, 2, 3)),
+        (LITE, None, 5, (1, 2, 3, 4), (0, 1, 2, 3)),
+        (LITE.model_copy(update={"features": None}), None, 5, (0, 1, 2, 3), (0, 1, 2, 3)),  # four of five: to half size
     ],
 )
 def test_k_levels_sit_at_the_finest_or_deepest_stages(network, levels, stages, finest, deepest):

@@ -1,4 +1,5 @@
 import itertools
+import math
 import sys
 from collections import OrderedDict
 
@@ -107,6 +108,20 @@ def test_widths_that_do_not_fit_are_refused(name):
     config = NetworkConfig(name=name, features=(7,))
     with pytest.raises(ConfigError, match=r"network\.features"):
         build_network(config, in_channels=3, num_classes=2, seed=0)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (50, 97)])
+def test_four_decoder_levels_end_at_half_resolution(size):
+    config = NetworkConfig(name="efficientnet_lite0", features=(8, 8, 8, 6), pretrained=False)
+    network = build_network(config, in_channels=3, num_classes=2, seed=0).eval()
+    images = torch.randn(2, 3, *size)
+    stages = []
+    network.decode(network.encode(images), size, lambda stage, x: stages.append(x) or x)
+    half = stages[-1]
+    assert [(math.ceil(side / 32) * 16) for side in size] == list(half.shape[-2:])
+    # a pointwise classifier and the enlarging commute: logits of half the resolution, enlarged, are the same
+    enlarged = F.interpolate(network.head(half), scale_factor=2, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(network(images), enlarged[..., : size[0], : size[1]], rtol=1e-4, atol=1e-5)
 
 
 def _hopper():

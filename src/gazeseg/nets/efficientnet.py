@@ -29,7 +29,8 @@ STAGES = (  # repeats, kernel, stride of the first, expansion, output channels
 )
 TAPS = (0, 2, 4, 10, 15)  # the last block before each stride, and the deepest: strides 2, 4, 8, 16, 32
 TAP_WIDTHS = (16, 24, 40, 112, 320)
-DECODER_WIDTHS = (128, 64, 40, 24, 16)  # from stride 16 to full resolution; the last is the number of features
+DECODER_WIDTHS = (128, 64, 40, 24)  # from stride 16 to 2; the last is the number of features
+HALF = len(DECODER_WIDTHS)  # levels of a decoder that ends at half the resolution; one more, and it is the whole
 CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")  # keys of the ImageNet classifier, which has no place here
 
 
@@ -138,7 +139,7 @@ class _EfficientUNet(UNetBody):
         self.encoder = EfficientNetLite0(in_channels)
         levels = []
         below = TAP_WIDTHS[-1]
-        for width, skip in zip(widths, (*reversed(TAP_WIDTHS[:-1]), 0), strict=True):
+        for width, skip in zip(widths, (*reversed(TAP_WIDTHS[:-1]), 0), strict=False):
             levels.append(
                 nn.Sequential(
                     nn.Conv2d(below + skip, width, 3, padding=1, bias=False),
@@ -166,6 +167,8 @@ class _EfficientUNet(UNetBody):
             x = level(torch.cat([x, skips.pop()], dim=1) if skips else x)
             if refine is not None:
                 x = refine(stage, x)
+        if len(self.decoder) == HALF:
+            x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
         return x
 
 
@@ -177,16 +180,19 @@ def efficientnet_lite0(
     Args:
         in_channels: Channels of the image, 1 or 3. Colour images are expected with ImageNet's mean and deviation.
         num_classes: Classes including background.
-        widths: Channels of the five decoder levels, from stride 16 to full resolution.
+        widths: Channels of the decoder levels from stride 16 on: four end at half the resolution and their features are
+            enlarged bilinearly; a fifth works at full resolution, for a third of the time of a step.
         pretrained: Start the encoder from ImageNet.
 
     Raises:
-        ConfigError: unless ``widths`` are five positive numbers, or if the image has not 1 or 3 channels.
+        ConfigError: unless ``widths`` are four or five positive numbers, or if the image has not 1 or 3 channels.
         MissingDependencyError: if pretrained weights are asked for and not installed.
     """
     widths = widths or DECODER_WIDTHS
-    if len(widths) != 5 or min(widths) <= 0:
-        raise ConfigError(f"network.features of efficientnet_lite0 must be five decoder widths, got {list(widths)}")
+    if len(widths) not in (HALF, HALF + 1) or min(widths) <= 0:
+        raise ConfigError(
+            f"network.features of efficientnet_lite0 must be four or five decoder widths, got {list(widths)}"
+        )
     if in_channels not in (1, 3):
         raise ConfigError(f"efficientnet_lite0 takes images of 1 or 3 channels, got {in_channels}")
     body = _EfficientUNet(in_channels, widths)
