@@ -28,12 +28,12 @@ from gazeseg.evaluate.metrics import score_case
 from gazeseg.evaluate.results import Protocol, gaze_label, read_summary, replacing, write_results
 from gazeseg.methods.base import Method
 from gazeseg.predict.predictor import Predictor
+from gazeseg.train.plan import GAZE
 from gazeseg.train.runfolder import RunFolder, Task
 from gazeseg.types import CaseScore, UInt8Array
 
 By = Literal["case", "volume"]
 
-_GAZE_FIELDS = frozenset({"weak", "pseudo", "gaze_map", "track"})
 _CHUNK = 16  # native images held at once
 
 
@@ -272,7 +272,7 @@ def _number(value: float | None, digits: int) -> str:
 
 def _gaze_label(method: Method, task: Task) -> str:
     """Return what gaze the method learned from; a method that looked at none has none, whatever the data set holds."""
-    return gaze_label(task.gaze, task.gaze_control) if method.needs & _GAZE_FIELDS else gaze_label("none")
+    return gaze_label(task.gaze, task.gaze_control) if method.needs & GAZE else gaze_label("none")
 
 
 def _predict(predictor: Predictor, dataset: Dataset, cases: Sequence[Case]) -> Iterable[tuple[Case, UInt8Array]]:
