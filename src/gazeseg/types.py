@@ -153,8 +153,7 @@ class Batch:
     """What a method's training step receives. A field that the method does not need is ``None``.
 
     Shapes: image (B, C, H, W) float, normalised; labelled (B,) bool; mask and weak (B, H, W) int64; pseudo (B, L, H, W)
-    int64, one level a threshold; soft (B, 1, H, W) in [0, 1], the map that levels are cut from, and quality (B,) in
-    [0, 1], how far it is to be trusted; gaze_map (B, 1, H, W) in [0, 1]; track (B, N, 4) = x_px, y_px, onset_s,
+    int64, one level a threshold; gaze_map (B, 1, H, W) in [0, 1]; track (B, N, 4) = x_px, y_px, onset_s,
     duration_s in pixels of the *transformed* image, zero-padded; track_length (B,); text (B, T, D), a zero row is
     padding; text_length (B,), 0 = no text; text_fields (B, T) index of the description's field, 255 = none. Where
     batches are drawn in two streams, the first ``labelled_first`` cases are labelled and the others are not.
@@ -167,8 +166,6 @@ class Batch:
     mask: torch.Tensor | None = None
     weak: torch.Tensor | None = None
     pseudo: torch.Tensor | None = None
-    soft: torch.Tensor | None = None
-    quality: torch.Tensor | None = None
     gaze_map: torch.Tensor | None = None
     track: torch.Tensor | None = None
     track_length: torch.Tensor | None = None

@@ -16,6 +16,7 @@ from gazeseg.data.pseudo import PseudoFolder, default_path, make_masks, masks_co
 from gazeseg.errors import ConfigError, DataError
 from gazeseg.supervision.prompts import Answer
 from gazeseg.train.plan import make_plan
+from gazeseg.train.run import _open
 from gazeseg.types import Fixations
 
 CASES = 6
@@ -184,7 +185,7 @@ def test_without_an_image_there_is_nothing_to_prompt(dataset):
 
 
 def test_the_loader_cuts_levels_and_the_ternary_target_from_prompted_maps(dataset, folder):
-    needs, pseudo = {"pseudo", "weak", "soft", "quality"}, PseudoConfig(source="prompt", thresholds=(0.5,))
+    needs, pseudo = {"pseudo", "weak"}, PseudoConfig(source="prompt", thresholds=(0.5,))
     assert store_fields(needs, pseudo) == {"prompt"}
     store = open_store(
         dataset,
@@ -203,36 +204,43 @@ def test_the_loader_cuts_levels_and_the_ternary_target_from_prompted_maps(datase
     for k, name in enumerate(batch.ids):
         if name == "case 0":
             assert batch.pseudo[k, 0].sum() == (batch.weak[k] == 1).sum() == 12 * 12
-            assert ((batch.soft[k, 0] > 0.5) == (batch.pseudo[k, 0] == 1)).all()
         if name == "case 3":
             assert (batch.weak[k] == 255).all()
-        assert batch.quality[k].item() == pytest.approx(folder.scores()[name])
 
 
-def test_a_case_without_a_score_does_not_pass_for_a_good_one(dataset, folder):
-    rows = (folder.path / "prompts.csv").read_text().splitlines(keepends=True)
-    (folder.path / "prompts.csv").write_text("".join(rows[:-2]))  # as a killed run leaves it
-    with pytest.raises(DataError, match=r"prompts\.csv: no score for case 'case 3' \(and 1 more\); the masks are not"):
-        open_store(
-            dataset,
-            dataset.split("train"),
-            size=(24, 32),
-            fields={"prompt"},
-            pseudo=folder.path,
-            source="prompt",
-            cache_dir=dataset.root / ".cache",
-        )
+def _run(dataset, method, **pseudo):
+    return RunConfig.model_validate(
+        {
+            "method": {"name": method},
+            "data": {"path": dataset.root, "size": (32, 32)},
+            "network": {"name": "small_unet"},
+            "pseudo": pseudo,
+        }
+    )
+
+
+def test_gaze_prompt_knows_its_masks(dataset):
+    with pytest.raises(DataError, match=r"pseudo-prompt not found; run: .* --refine prompt"):
+        make_plan(_run(dataset, "gaze_prompt"))
+    folder = make_prompted_masks(dataset, dataset.root / "pseudo-prompt", _config(dataset), Bright())
+    plans = [make_plan(_run(dataset, "gaze_prompt")), make_plan(_run(dataset, "gaze_partial", source="prompt"))]
+    for plan in plans:
+        assert plan.pseudo == folder.path
+        assert plan.config.pseudo.source == "prompt"
+        assert (plan.config.partial.tau_f, plan.config.partial.tau_b) == (0.7, 0.3)
+    with pytest.raises(ConfigError, match=r"'gaze_prompt' learns from pseudo\.source prompt, got crf; leave it out"):
+        make_plan(_run(dataset, "gaze_prompt", source="crf"))
+
+
+def test_a_run_does_not_begin_on_masks_that_are_not_finished(dataset, folder):
+    folder.file("prompt", "case 1").unlink()  # as a killed run leaves it
+    plan = make_plan(_run(dataset, "gaze_prompt"))
+    with pytest.raises(DataError, match=r"the prompt of case .case 1. cannot be read.*; run gazeseg masks once more"):
+        _open(plan)
 
 
 def test_a_run_asks_for_the_prompted_masks_it_needs(dataset):
-    config = RunConfig.model_validate(
-        {
-            "method": {"name": "gaze_partial"},
-            "data": {"path": dataset.root, "size": (32, 32)},
-            "network": {"name": "small_unet"},
-            "pseudo": {"source": "prompt"},
-        }
-    )
+    config = _run(dataset, "gaze_partial", source="prompt")
     assert masks_command(config, dataset).endswith(" --refine prompt")
     with pytest.raises(DataError, match="--refine prompt"):
         make_plan(config)

@@ -31,7 +31,7 @@ from gazeseg.errors import ConfigError, DataError, GazeSegError, suggest
 from gazeseg.gaze.control import changes_maps
 from gazeseg.methods import find
 from gazeseg.report.text import plural
-from gazeseg.train.plan import MAPS, Plan, make_plan
+from gazeseg.train.plan import MAPS, Plan, make_plan, own_source
 from gazeseg.train.runfolder import replace_file
 from gazeseg.train.validation import held_out_split
 
@@ -212,7 +212,7 @@ def _controlled_masks(config: RunConfig) -> Path | None:
     name = config.method.get("name")
     if config.data.path is None or not isinstance(name, str) or not changes_maps(config.gaze):
         return None
-    return ensure_masks(config, Dataset.load(config.data.path)) if find(name).needs & MAPS else None
+    return ensure_masks(own_source(config), Dataset.load(config.data.path)) if find(name).needs & MAPS else None
 
 
 def _uses_gpu(config: RunConfig) -> bool:

@@ -33,7 +33,7 @@ from gazeseg.config import GazeConfig, SoftSource
 from gazeseg.console import track
 from gazeseg.data.controls import behind_maps, controlled
 from gazeseg.data.dataset import Case, Dataset
-from gazeseg.data.pseudo import PROMPTS, PseudoFolder
+from gazeseg.data.pseudo import PseudoFolder
 from gazeseg.errors import DataError, suggest
 from gazeseg.gaze.control import changes_maps
 from gazeseg.supervision.levels import nested_levels
@@ -61,7 +61,6 @@ class Store:
     levels: UInt8Array | None  # (N, L, h, w) 0 or 1, thresholded at native size
     fixations: tuple[Fixations, ...]  # (N,) in pixels of the original images: those behind heatmap, crf and levels
     prompt: UInt8Array | None = None  # (N, h, w) round(255 * value)
-    scores: tuple[float, ...] | None = None  # (N,) trust in the pseudo-masks, 0..1; None: nothing is known of it
     tracks: tuple[Fixations, ...] | None = None  # (N,) of Batch.track where a control changes it alone; None: the same
 
     @property
@@ -73,11 +72,6 @@ class Store:
     def channels(self) -> int:
         """Channels of the images, 1 or 3."""
         return int(self.image.shape[3])
-
-    @property
-    def quality(self) -> npt.NDArray[np.float32]:
-        """(N,) how far the pseudo-mask of each case is to be trusted, 0..1; 1 where nothing is known of it."""
-        return np.asarray(self.scores or np.ones(len(self.cases)), dtype=np.float32)
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -118,7 +112,6 @@ def open_store(
     """
     wanted = _checked_fields(fields, cases, dataset, pseudo)
     folder = PseudoFolder.load(pseudo) if pseudo is not None and wanted & {*SOFT, "levels"} else None
-    scores = _scores(folder, cases) if folder is not None and source == "prompt" else None
     if thresholds is None and folder is not None:
         thresholds = folder.thresholds
     plans = [_image_plan(dataset, cases, size)]
@@ -161,22 +154,9 @@ def open_store(
         crf=arrays.get("crf"),
         prompt=arrays.get("prompt"),
         levels=arrays.get("levels"),
-        scores=scores,
         fixations=tuple(seen.fixations[case.case_id] for case in cases),
         tracks=tuple(tracked.fixations[case.case_id] for case in cases) if tracked else None,
     )
-
-
-def _scores(folder: PseudoFolder, cases: Sequence[Case]) -> tuple[float, ...]:
-    """Return how far the prompted mask of each case is to be trusted; a case without a score must not pass for good."""
-    scores = folder.scores()
-    lacking = [case.case_id for case in cases if case.case_id not in scores]
-    if lacking:
-        raise DataError(
-            f"{folder.path / PROMPTS}: no score for case '{lacking[0]}' (and {len(lacking) - 1} more); "
-            "the masks are not finished: run gazeseg masks --refine prompt to the end"
-        )
-    return tuple(scores[case.case_id] for case in cases)
 
 
 def resize_image(image: UInt8Array, size: tuple[int, int]) -> UInt8Array:
@@ -321,9 +301,11 @@ def _key(field: str, cases: Sequence[Case], files: Sequence[Path | None], size: 
         try:
             stat = file.stat()
         except OSError as error:
+            mend = (
+                "restore the file or remove the case" if field in ("image", "mask") else "run gazeseg masks once more"
+            )
             raise DataError(
-                f"{file}: the {field} of case '{case.case_id}' cannot be read ({error.strerror}); "
-                "restore the file or remove the case"
+                f"{file}: the {field} of case '{case.case_id}' cannot be read ({error.strerror}); {mend}"
             ) from None
         stats.append([file.name, stat.st_size, stat.st_mtime_ns])
     document = json.dumps([FORMAT, field, [case.case_id for case in cases], stats, list(size), extra])

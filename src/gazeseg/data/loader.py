@@ -49,8 +49,6 @@ KNOWN_NEEDS: Final = TEXT | {
     "mask",
     "weak",
     "pseudo",
-    "soft",
-    "quality",
     "gaze_map",
     "track",
     "track_length",
@@ -82,8 +80,6 @@ def store_fields(needs: Iterable[str], pseudo: PseudoConfig) -> frozenset[str]:
     fields = wanted & {"mask"}
     if "weak" in wanted:
         fields |= {pseudo.ternary_source}
-    if "soft" in wanted:
-        fields |= {pseudo.source}
     if "gaze_map" in wanted:
         fields |= {"heatmap"}
     if "pseudo" in wanted:
@@ -181,16 +177,12 @@ class TrainLoader:
             if "mask" in pixels:  # bytes are quicker to fill
                 pixels["mask"] = _ignore(pixels["mask"], self._send_if_any(~labelled), None).long()
 
-        weak = pseudo = soft = quality = gaze_map = None
+        weak = pseudo = gaze_map = None
         silent = self._send_if_any(~gazed)
         if "pseudo" in self.needs:
             pseudo = _ignore(self._levels(pixels), silent, inside).long()  # bytes, then one conversion
         if "weak" in self.needs:
             weak = _ignore(self._ternary(pixels[self.pseudo.ternary_source]), silent, inside).long()
-        if "soft" in self.needs:
-            soft = (pixels[self.pseudo.source].float() / 255).clamp_(0, 1).unsqueeze(1)
-        if "quality" in self.needs:
-            quality = send(self.store.quality[rows], self.device)
         if "gaze_map" in self.needs:
             gaze_map = (pixels["heatmap"].float() / 255).clamp_(0, 1).unsqueeze(1)
         track = length = None
@@ -208,8 +200,6 @@ class TrainLoader:
             mask=pixels.get("mask"),
             weak=weak,
             pseudo=pseudo,
-            soft=soft,
-            quality=quality,
             gaze_map=gaze_map,
             track=track,
             track_length=length,

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from gazeseg.config import NetworkConfig, Section
+from gazeseg.config import NetworkConfig, Section, SoftSource
 from gazeseg.errors import DataError
 from gazeseg.nets import SegmentationNet, build_network
 from gazeseg.types import Batch
@@ -99,6 +99,7 @@ class Method(nn.Module):
     summary: ClassVar[str]
     Config: ClassVar[type[BaseModel]] = Section  # its fields are the keys under ``method:``
     needs: ClassVar[frozenset[str]]  # Batch fields beyond ids and image; the trainer loads nothing else
+    source: ClassVar[SoftSource | None] = None  # the only ``pseudo.source`` that it learns from; None: any
     reference: ClassVar[Reference]
 
     config: BaseModel  # resolved: no key left to a profile

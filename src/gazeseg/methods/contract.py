@@ -82,8 +82,6 @@ def make_batch(
         "mask": lambda: torch.randint(0, num_classes, (batch_size, *size), generator=random),
         "weak": lambda: classes(batch_size, *size),
         "pseudo": lambda: classes(batch_size, levels, *size),
-        "soft": lambda: torch.rand(batch_size, 1, *size, generator=random),
-        "quality": lambda: torch.rand(batch_size, generator=random),
         "gaze_map": lambda: torch.rand(batch_size, 1, *size, generator=random),
         "track": lambda: torch.rand(batch_size, fixations, 4, generator=random) * min(size),
         "track_length": lambda: torch.full((batch_size,), fixations),

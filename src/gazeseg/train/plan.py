@@ -27,7 +27,7 @@ from gazeseg.train.start import find_start
 from gazeseg.train.trainer import resolve_device
 from gazeseg.train.validation import held_out_split
 
-MAPS = frozenset({"pseudo", "weak", "soft", "quality", "gaze_map"})  # needs that are made from the pseudo-mask folder
+MAPS = frozenset({"pseudo", "weak", "gaze_map"})  # needs that are made from the pseudo-mask folder
 TRACK = frozenset({"track", "track_length"})
 GAZE = MAPS | TRACK
 TEXT = frozenset({"text", "text_length", "text_fields"})
@@ -86,7 +86,7 @@ def make_plan(config: RunConfig) -> Plan:
     dataset = Dataset.load(_absolute(config.data.path))
     name = config.method.get("name")
     needs = find(name).needs if isinstance(name, str) else frozenset()  # create() complains about no name
-    config = _two_streams(config, needs)
+    config = own_source(_two_streams(config, needs))
     train_cases, validation = _splits(dataset, config)
     _check_control(config.gaze, needs, str(name))
     labelled = _labelled(dataset, train_cases, config) if "mask" in needs else None
@@ -113,6 +113,24 @@ def make_plan(config: RunConfig) -> Plan:
         }
     )
     return Plan(config, dataset, method, cases, left_out, validation, device, text, labelled)
+
+
+def own_source(config: RunConfig) -> RunConfig:
+    """Set ``pseudo.source`` for a method that learns from one soft map alone.
+
+    Raises:
+        ConfigError: if another is asked for.
+    """
+    name = config.method.get("name")
+    own = find(name).source if isinstance(name, str) else None
+    if own is None:
+        return config
+    if "source" in config.pseudo.model_fields_set and config.pseudo.source != own:
+        raise ConfigError(
+            f"method '{name}' learns from pseudo.source {own}, got {config.pseudo.source}; leave it out or choose "
+            "another method"
+        )
+    return config.model_copy(update={"pseudo": config.pseudo.model_copy(update={"source": own})})
 
 
 def _splits(dataset: Dataset, config: RunConfig) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
