@@ -301,7 +301,7 @@ def test_a_run_is_scored_on_what_it_held_out_itself_or_not_at_all(tmp_path, writ
         evaluate_run(held, "val")
 
 
-def test_the_ingredients_of_gaze_prompt_are_chosen_on_validation_cases():
+def test_the_controls_of_gaze_prompt_are_scored_on_validation_cases():
     path = Path(__file__).parents[2] / "configs" / "ablations" / "gaze_prompt.yaml"
     grid = load_grid(path)
     assert grid.split == "val"

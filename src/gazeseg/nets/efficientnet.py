@@ -181,7 +181,7 @@ def efficientnet_lite0(
         in_channels: Channels of the image, 1 or 3. Colour images are expected with ImageNet's mean and deviation.
         num_classes: Classes including background.
         widths: Channels of the decoder levels from stride 16 on: four end at half the resolution and their features are
-            enlarged bilinearly; a fifth works at full resolution, for a third of the time of a step.
+            enlarged bilinearly; a fifth works at full resolution and adds 30 % to the time of a step.
         pretrained: Start the encoder from ImageNet.
 
     Raises:
