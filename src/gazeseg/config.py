@@ -30,7 +30,12 @@ def _unit_interval(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+def _one_or_more(given: Any) -> Any:
+    return (given,) if isinstance(given, str) else given
+
+
 Thresholds = Annotated[tuple[float, ...], AfterValidator(_unit_interval)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_one_or_more)]
 
 
 class MapsConfig(Section):
@@ -131,6 +136,7 @@ class PromptConfig(Section):
     min_area: float = Field(0.001, ge=0, le=1)  # share of the image; outside of the two bounds it falls back as well
     max_area: float = Field(0.95, ge=0, le=1)
     seed: int = Field(0, ge=0)  # of the shifts
+    students: Paths = ()  # runs that learnt from the masks of gaze: their mean mask is asked about as well
 
 
 class MasksConfig(Section):
@@ -232,7 +238,7 @@ class NetworkConfig(Section):
 
 Trackers = Annotated[
     tuple[Literal["tensorboard", "mlflow", "wandb"], ...],
-    BeforeValidator(lambda given: (given,) if isinstance(given, str) else given),  # one, as --train.log tensorboard
+    BeforeValidator(_one_or_more),  # one, as --train.log tensorboard
 ]
 
 

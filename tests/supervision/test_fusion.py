@@ -130,3 +130,34 @@ def test_two_objects_are_both_found():
     found, _ = _label(Bright(), heat, fix, rounds=0)
     assert found.objects == 2
     assert ((found.probability >= 0.5) == (TRUTH & (heat > 0))).all()
+
+
+def test_a_second_opinion_is_asked_about_too_and_the_two_ways_are_averaged():
+    left = _heat(slice(8, 24), slice(12, 24))  # gaze knows of the left half alone, and is asked once
+    right = np.where(TRUTH & (np.arange(SIZE[1]) >= 20), 1, 0).astype(np.float32)
+    model, asked = Bright(0.9), {"rounds": 0, "round_margins": (0.0, 0.5)}
+    plain = np.where(TRUTH, 0.6, 0.1).astype(np.float32)
+    found = label_case(
+        model, IMAGE, FIX, left, plain, PromptConfig(**asked, min_quality=0), opinion=right, resize=resize_map
+    )
+    # the student's box as it is holds columns 20 to 35, grown by half its width also 12 to 19
+    assert [prompts.boxes[:, 0].tolist() for prompts in model.asked] == [[12.0] * 3, [20.0, 12.0]]
+    row = found.probability[16]
+    np.testing.assert_allclose(row[12:20], (0.9 + 0.45) / 2, atol=1e-6)
+    np.testing.assert_allclose(row[20:24], 0.9, atol=1e-6)
+    np.testing.assert_allclose(row[24:36], 0.45, atol=1e-6)
+    np.testing.assert_allclose(found.stability[16, 20:24], 1)
+    np.testing.assert_allclose(found.stability[16, 12:20], 0.6, atol=1e-6)  # four members of five say foreground
+    assert (found.prompts, found.objects, model.encoded) == (5, 1, 1)
+
+
+def test_a_second_opinion_without_foreground_changes_nothing():
+    heat = _heat(slice(8, 24), slice(12, 30))
+    plain, nothing = np.where(TRUTH, 0.6, 0.1).astype(np.float32), np.full(SIZE, 0.4, np.float32)
+    alone, both = (
+        label_case(Bright(), IMAGE, FIX, heat, plain, PromptConfig(), opinion=opinion, resize=resize_map)
+        for opinion in (None, nothing)
+    )
+    assert (alone.probability == both.probability).all()
+    assert alone.quality == both.quality
+    assert alone.prompts == both.prompts

@@ -24,8 +24,10 @@ def masks(
     Example: `gazeseg masks DS --maps.sigma 70 --crf.mode fast --pseudo.thresholds 0.5,0.3`
 
     With `--refine prompt` gaze prompts a model such as LiteMedSAM, and what all its answers agree on becomes the mask;
-    train on it with `--pseudo.source prompt`. With `--gaze.control shuffled_cases` the training cases get each other's
-    gaze. Both have folders of their own.
+    train on it with `--pseudo.source prompt`. Runs that have learnt from these masks give a second opinion with
+    `--prompt.students RUN,RUN`; train on the result with `--data.pseudo DS/pseudo-prompt-students`.
+
+    With `--gaze.control shuffled_cases` the training cases get each other's gaze. All these have folders of their own.
 
     A second run with the same keys recomputes nothing. With masks in the data set, `quality.csv` holds the score of
     each pseudo-mask against the truth.
@@ -34,7 +36,8 @@ def masks(
         dataset: The data set folder.
         *keys: Configuration keys of the sections gaze, maps, crf, pseudo, partial and prompt.
         refine: What follows the CRF: nothing, or a promptable model.
-        out: Where the maps go; by default `DS/pseudo` or `DS/pseudo-prompt`, under a gaze control with `-CONTROL`.
+        out: Where the maps go; by default `DS/pseudo`, `DS/pseudo-prompt` or `DS/pseudo-prompt-students`, under a gaze
+            control with `-CONTROL`.
         jobs: Parallel workers; by default one a core.
         shards: Share the cases out to so many submitit jobs (extra `slurm`), after an estimate of the cost; each asks
             for what `--slurm.KEY value` says.
@@ -52,18 +55,21 @@ def masks(
         raise ConfigError("--slurm.KEY says what a shard asks for; add --shards N, or leave it out")
     asked = given.pop("slurm", {"cpus": 1})
     config = resolve_config(data, {**given, "refine": refine})
-    target = out or default_path(data.root, config.gaze, prompted=refine == "prompt")
+    students = config.prompt.students
+    target = out or default_path(data.root, config.gaze, prompted=refine == "prompt", students=bool(students))
     if refine == "prompt" and shards is not None:
         raise ConfigError("--shards does not go with --refine prompt, which resumes where it was; leave --shards out")
     if refine == "prompt":
         import torch
 
         from gazeseg.data.prompted import describe_prompted, make_prompted_masks
+        from gazeseg.predict.opinion import Students
         from gazeseg.promptable import load_promptable
 
         torch.set_num_threads(1)  # the workers share the cores
         model = load_promptable(config.prompt.model, device=device)
-        folder = make_prompted_masks(data, target, config, model, jobs=jobs)
+        opinion = Students.load(students, config.gaze, device=device) if students else None
+        folder = make_prompted_masks(data, target, config, model, opinion=opinion, jobs=jobs)
         print(f"{folder.describe()}\n{describe_prompted(folder)}")
     elif shards is not None:
         from gazeseg.ablate.grid import SlurmConfig

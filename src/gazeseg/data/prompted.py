@@ -18,7 +18,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -46,7 +46,7 @@ from gazeseg.errors import DataError
 from gazeseg.supervision.fusion import Labelled, label_case
 from gazeseg.supervision.levels import nested_levels
 from gazeseg.supervision.prompts import Promptable
-from gazeseg.types import Float32Array
+from gazeseg.types import Float32Array, UInt8Array
 
 PROMPTS_COLUMNS: Final = (
     *("case_id", "fallback", "score"),
@@ -56,8 +56,24 @@ CAUTION: Final = "the promptable model may have seen public images, and their ma
 FEW: Final = 3  # fewer cases have no rank correlation worth a line
 
 
+class Opinion(Protocol):
+    """What else is thought of an image than what gaze says: ``prompt.students``."""
+
+    identity: str
+    """Names the weights: a case is done again when it changes."""
+
+    def __call__(self, image: UInt8Array) -> Float32Array:
+        """Return (H, W) foreground in 0..1 of an image, (H, W, 1) or (H, W, 3) uint8; from several threads at once."""
+
+
 def make_prompted_masks(
-    dataset: Dataset, out: Path, config: MasksConfig, model: Promptable, *, jobs: int | None = None
+    dataset: Dataset,
+    out: Path,
+    config: MasksConfig,
+    model: Promptable,
+    *,
+    opinion: Opinion | None = None,
+    jobs: int | None = None,
 ) -> PseudoFolder:
     """Make or complete a folder of prompted pseudo-masks; a killed run goes on where it was.
 
@@ -66,6 +82,7 @@ def make_prompted_masks(
         out: The folder; cases in it that are up to date are kept.
         config: A resolved configuration with ``refine: prompt``.
         model: The promptable model; each image is encoded once.
+        opinion: What the students of the configuration think, if it names any.
         jobs: Threads, one case each.
 
     Raises:
@@ -83,7 +100,14 @@ def make_prompted_masks(
     kinds = [*folder.sources, "stability", "levels", "ternary"]
     for kind in kinds:
         (out / kind).mkdir(parents=True, exist_ok=True)
-    decides = config.model_dump_json(exclude={"gaze": True, "maps": set(config.maps.inactive)}) + model.identity
+    decides = config.model_dump_json(
+        exclude={
+            "gaze": True,
+            "maps": set(config.maps.inactive),
+            "prompt": {"students"},
+        }  # they may move: weights decide
+    )
+    decides += model.identity + (opinion.identity if opinion else "")
     digest = hashlib.sha256(decides.encode()).hexdigest()
     keys = {case: case_key(dataset, case, digest) for case in cases}
     write_yaml(out / "config.yaml", config)
@@ -93,7 +117,7 @@ def make_prompted_masks(
     complete(
         out,
         keys,
-        functools.partial(_make_case, folder, dataset, model),
+        functools.partial(_make_case, folder, dataset, model, opinion),
         files=lambda case: (folder.file(kind, case.case_id) for kind in kinds),
         tables=tables,
         title="prompted masks",
@@ -132,14 +156,17 @@ def score_and_dice(folder: PseudoFolder) -> dict[str, tuple[float, float]]:
     return {case: (score, dice[case]) for case, score in scores.items() if case in dice}
 
 
-def _make_case(folder: PseudoFolder, dataset: Dataset, model: Promptable, case: Case) -> Mapping[str, Rows]:
+def _make_case(
+    folder: PseudoFolder, dataset: Dataset, model: Promptable, opinion: Opinion | None, case: Case
+) -> Mapping[str, Rows]:
     """Write the files of one case and return its rows."""
     config, name = folder.config, case.case_id
     heat, refined = case_maps(dataset, case, config)
     plain = heat if refined is None else refined
     fix = dataset.fixations[name]
     image = dataset.image(case)
-    found = label_case(model, image, fix, heat, plain, config.prompt, resize=resize_map)
+    second = None if opinion is None else opinion(image)
+    found = label_case(model, image, fix, heat, plain, config.prompt, opinion=second, resize=resize_map)
     soft: dict[SoftSource, Float32Array] = {"heatmap": heat, "crf": plain, "prompt": found.probability}
     for kind in folder.sources:
         write_map(folder.file(kind, name), soft[kind])

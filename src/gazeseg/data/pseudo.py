@@ -72,6 +72,8 @@ def resolve_config(dataset: Dataset, overrides: Mapping[str, Any], *, like: Path
     config = build(MasksConfig, merge(values, overrides), "masks")
     if config.pseudo.source == "prompt" and config.refine != "prompt":
         raise ConfigError("masks: pseudo.source prompt needs prompted masks; add --refine prompt")
+    if config.prompt.students and config.refine != "prompt":
+        raise ConfigError("masks: prompt.students are asked about prompted masks; add --refine prompt")
     if config.gaze.control == "none":
         return config
     if not changes_maps(config.gaze):
@@ -86,12 +88,13 @@ def resolve_config(dataset: Dataset, overrides: Mapping[str, Any], *, like: Path
     return build(MasksConfig, merge(merge(values, read_yaml(recipe)), overrides), "masks")
 
 
-def default_path(root: Path, gaze: GazeConfig, *, prompted: bool = False) -> Path:
+def default_path(root: Path, gaze: GazeConfig, *, prompted: bool = False, students: bool = False) -> Path:
     """Return the pseudo-mask folder of a data set under a control: ``DS/pseudo``, ``DS/pseudo-shuffled_cases`` ...
 
-    Prompted ones have a folder of their own: ``DS/pseudo-prompt``, ``DS/pseudo-prompt-shuffled_cases`` ...
+    Prompted ones have a folder of their own: ``DS/pseudo-prompt``, ``DS/pseudo-prompt-shuffled_cases`` ...; so have
+    those with a second opinion, ``DS/pseudo-prompt-students``, since the students have learnt from the first ones.
     """
-    return root / f"pseudo{'-prompt' * prompted}{control_slug(gaze)}"
+    return root / f"pseudo{'-prompt' * prompted}{'-students' * students}{control_slug(gaze)}"
 
 
 def pseudo_path(config: RunConfig, dataset: Dataset) -> Path:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from gazeseg.config import PromptConfig
 from gazeseg.errors import DataError
-from gazeseg.supervision.prompts import CUT, Answer, Promptable, gaze_prompts, mask_prompts
+from gazeseg.supervision.prompts import CUT, Answer, Promptable, Prompts, gaze_prompts, mask_prompts
 from gazeseg.supervision.quality import mask_quality
 from gazeseg.types import Fixations, Float32Array, FloatArray, UInt8Array
 
@@ -34,11 +34,13 @@ class Fused:
         probability: (h, w) foreground, the mean of the members.
         masks: (M, h, w) bool, the members cut at a half.
         predicted_iou: The model's own estimate, mean over all prompts, in 0..1.
+        prompts: Number of prompts.
     """
 
     probability: Float32Array
     masks: Masks
     predicted_iou: float
+    prompts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +95,13 @@ def label_case(
     plain: Float32Array,
     config: PromptConfig,
     *,
+    opinion: Float32Array | None = None,
     resize: Resize,
 ) -> Labelled:
     """Ask a model about one case: with prompts from gaze, then ``rounds`` times about its own mean mask.
 
-    The mean of the last round is the target; the members of all rounds together tell its stability.
+    The mean of the last round is the target; the members of all rounds together tell its stability. A second opinion is
+    asked about in the same way, and the target is the mean of what the two ways end with.
 
     Args:
         model: Encodes the image once.
@@ -106,6 +110,8 @@ def label_case(
         heat: (H, W) heatmap.
         plain: (H, W) soft map of the way without a model: what the mask is compared with, and what it falls back to.
         config: Prompts, and what is kept.
+        opinion: (H, W) foreground by a student, whose mask is asked about ``rounds`` times, once at least; None, or a
+            map without foreground: gaze alone decides.
         resize: Brings a map to another size.
     """
     size = (heat.shape[0], heat.shape[1])
@@ -114,24 +120,29 @@ def label_case(
     if not len(prompts):
         return Labelled(plain, nothing, None, "no mode in the heatmap", 0, 0)
     embedding = model.encode(image)
-    asked, objects = len(prompts), int(np.bincount(prompts.members).max())
-    rounds = [fuse(model.masks(embedding, prompts), prompts.members)]
-    for _ in range(config.rounds):
-        again = mask_prompts(rounds[-1].probability, size, config)
-        if not len(again):
-            break
-        asked += len(again)
-        rounds.append(fuse(model.masks(embedding, again), again.members))
-    last = rounds[-1]
+    ways = [_looks(model, embedding, prompts, 1 + config.rounds, config)]
+    if opinion is not None and (opinion >= CUT).any():
+        ways.append(_looks(model, embedding, mask_prompts(opinion, size, config), max(1, config.rounds), config))
+    rounds = [fused for way in ways for fused in way]
     members = np.concatenate([fused.masks for fused in rounds])
-    probability = np.clip(resize(last.probability, size), 0, 1)
-    quality = case_quality(
-        probability, overlap(members, last.probability >= CUT), last.predicted_iou, fix, plain, config
-    )
+    mean = np.mean([way[-1].probability for way in ways], axis=0)
+    predicted_iou = float(np.mean([way[-1].predicted_iou for way in ways]))
+    probability = np.clip(resize(mean, size), 0, 1)
+    quality = case_quality(probability, overlap(members, mean >= CUT), predicted_iou, fix, plain, config)
+    asked, objects = sum(fused.prompts for fused in rounds), int(np.bincount(prompts.members).max())
     fallback = _refused(quality, config)
     if fallback:
         return Labelled(plain, nothing, quality, fallback, asked, objects)
     return Labelled(probability, np.clip(resize(stability(members), size), 0, 1), quality, "", asked, objects)
+
+
+def _looks(model: Promptable, embedding: Any, prompts: Prompts, count: int, config: PromptConfig) -> list[Fused]:
+    """Ask with ``prompts``, then about the mean mask of the round before, until ``count`` rounds or nothing is left."""
+    rounds: list[Fused] = []
+    while len(prompts) and len(rounds) < count:
+        rounds.append(fuse(model.masks(embedding, prompts), prompts.members))
+        prompts = mask_prompts(rounds[-1].probability, prompts.image_size, config)
+    return rounds
 
 
 def fuse(answer: Answer, members: npt.NDArray[np.int64]) -> Fused:
@@ -157,6 +168,7 @@ def fuse(answer: Answer, members: npt.NDArray[np.int64]) -> Fused:
         probability=np.clip(united.mean(axis=0), 0, 1).astype(np.float32),
         masks=united >= CUT,
         predicted_iou=float(np.clip(answer.predicted_iou, 0, 1).mean()),
+        prompts=len(members),
     )
 
 
