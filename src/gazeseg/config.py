@@ -132,7 +132,7 @@ class PromptConfig(Section):
     mode_share: float = Field(0.5, gt=0, le=1)  # of the maximum: a region whose own is lower is no object
     points: int = Field(0, ge=0)  # most foreground points a prompt; LiteMedSAM has learnt from boxes alone
     negatives: int = Field(0, ge=0)  # most background points a prompt
-    min_quality: float = Field(0.5, ge=0, le=1)  # below: the case falls back to its CRF map
+    min_quality: float = Field(0.5, ge=0, le=1)  # below: the case falls back to its CRF map, or to the students
     min_area: float = Field(0.001, ge=0, le=1)  # share of the image; outside of the two bounds it falls back as well
     max_area: float = Field(0.95, ge=0, le=1)
     seed: int = Field(0, ge=0)  # of the shifts

@@ -172,6 +172,9 @@ def test_a_second_opinion_joins_what_gaze_took_apart_and_is_part_of_the_key(data
         assert model.encoded == encoded
         assert np.median(both[(alone < 0.5) & truth]) == pytest.approx((0.05 + 0.95) / 2, abs=0.01)
         assert np.median(both[(alone >= 0.5) & truth]) == pytest.approx(0.95, abs=0.01)
+    folder = PseudoFolder.load(out)
+    assert (folder.soft("prompt", "case 3") == opinion(dataset.image(dataset.case("case 3")))).all()  # no gaze on it
+    assert "fell back to the map of the students" in describe_prompted(folder)
 
 
 def test_students_need_prompted_masks_and_their_masks_a_folder_of_their_own(dataset):

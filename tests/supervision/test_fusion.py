@@ -151,6 +151,16 @@ def test_a_second_opinion_is_asked_about_too_and_the_two_ways_are_averaged():
     assert (found.prompts, found.objects, model.encoded) == (5, 1, 1)
 
 
+@pytest.mark.parametrize(("heat", "reason"), [(np.zeros(SIZE, np.float32), "no mode"), (_heat(4, 4), "covers 0")])
+def test_where_gaze_fails_the_second_opinion_is_kept(heat, reason):
+    opinion = np.where(TRUTH, 0.8, 0.2).astype(np.float32)
+    plain = np.where(TRUTH, 0.6, 0.1).astype(np.float32)
+    found = label_case(Bright(), IMAGE, FIX, heat, plain, PromptConfig(), opinion=opinion, resize=resize_map)
+    assert reason in found.fallback
+    assert (found.probability == opinion).all()
+    assert not found.stability.any()
+
+
 def test_a_second_opinion_without_foreground_changes_nothing():
     heat = _heat(slice(8, 24), slice(12, 30))
     plain, nothing = np.where(TRUTH, 0.6, 0.1).astype(np.float32), np.full(SIZE, 0.4, np.float32)

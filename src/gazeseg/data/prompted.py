@@ -6,8 +6,9 @@ A folder like that of :mod:`gazeseg.data.pseudo`, so that every method can learn
     prompts.csv           a row a case: the signs of its quality, the score made of them, and why it fell back
     quality.csv           as ever, with a column ``source``: rows ``crf`` (or ``heatmap``) are the way without a model
 
-A case whose prompted mask cannot be trusted keeps its CRF map (the heatmap, with ``crf.mode off``), has stability 0 and
-says why in the column ``fallback``: those are the cases to review.
+A case whose prompted mask cannot be trusted keeps its CRF map (the heatmap, with ``crf.mode off``), or with
+``prompt.students`` what these think; it has stability 0 and says why in the column ``fallback``: those are the cases to
+review.
 """
 
 from __future__ import annotations
@@ -139,7 +140,8 @@ def describe_prompted(folder: PseudoFolder) -> str:
     if len(matched) >= FEW and (np.ptp(matched, axis=0) > 0).all():
         rank = float(spearmanr(matched[:, 0], matched[:, 1]).statistic)
         lines.append(f"  the score of a case (without truth) and its Dice correlate with {rank:.2f} (Spearman)")
-    lines.append(f"  {len(fallen)} of {len(rows)} cases fell back to their {plain} map ({PROMPTS} says why)")
+    kept = "the map of the students" if folder.config.prompt.students else f"their {plain} map"
+    lines.append(f"  {len(fallen)} of {len(rows)} cases fell back to {kept} ({PROMPTS} says why)")
     if fallen:
         lines.append(f"  to review: {', '.join(fallen[:5])}{', ...' if len(fallen) > 5 else ''}")
     lines.append(f"  caution: {CAUTION}")

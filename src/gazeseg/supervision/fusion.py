@@ -71,7 +71,8 @@ class Labelled:
     """What a promptable model makes of one case.
 
     Attributes:
-        probability: (H, W) foreground; the map of the way without a model where ``fallback`` is not empty.
+        probability: (H, W) foreground; the second opinion, or without one the map of the way without a model, where
+            ``fallback`` is not empty.
         stability: (H, W) 1 where all members of every round agree, 0 where half of them say foreground.
         quality: What speaks for the prompted mask; None where there was nothing to ask about.
         fallback: Why the prompted mask was not kept, empty where it was.
@@ -108,20 +109,23 @@ def label_case(
         image: (H, W, C) uint8.
         fix: Fixations of the case.
         heat: (H, W) heatmap.
-        plain: (H, W) soft map of the way without a model: what the mask is compared with, and what it falls back to.
+        plain: (H, W) soft map of the way without a model: what the mask is compared with, and what it falls back to
+            without an opinion.
         config: Prompts, and what is kept.
-        opinion: (H, W) foreground by a student, whose mask is asked about ``rounds`` times, once at least; None, or a
-            map without foreground: gaze alone decides.
+        opinion: (H, W) foreground by a student, whose mask is asked about ``rounds`` times, once at least. One without
+            foreground is none.
         resize: Brings a map to another size.
     """
     size = (heat.shape[0], heat.shape[1])
     prompts = gaze_prompts(fix, heat, config)
-    nothing = np.zeros_like(plain)
+    if opinion is not None and not (opinion >= CUT).any():
+        opinion = None
+    instead, nothing = plain if opinion is None else opinion, np.zeros_like(plain)
     if not len(prompts):
-        return Labelled(plain, nothing, None, "no mode in the heatmap", 0, 0)
+        return Labelled(instead, nothing, None, "no mode in the heatmap", 0, 0)
     embedding = model.encode(image)
     ways = [_looks(model, embedding, prompts, 1 + config.rounds, config)]
-    if opinion is not None and (opinion >= CUT).any():
+    if opinion is not None:
         ways.append(_looks(model, embedding, mask_prompts(opinion, size, config), max(1, config.rounds), config))
     rounds = [fused for way in ways for fused in way]
     members = np.concatenate([fused.masks for fused in rounds])
@@ -132,7 +136,7 @@ def label_case(
     asked, objects = sum(fused.prompts for fused in rounds), int(np.bincount(prompts.members).max())
     fallback = _refused(quality, config)
     if fallback:
-        return Labelled(plain, nothing, quality, fallback, asked, objects)
+        return Labelled(instead, nothing, quality, fallback, asked, objects)
     return Labelled(probability, np.clip(resize(stability(members), size), 0, 1), quality, "", asked, objects)
 
 
