@@ -26,6 +26,7 @@ def write_run(
     dataset: str = "Kvasir-SEG",
     gaze: str = "recorded",
     text: str = "none",
+    drawn_by: str = "",
     protocol: str = "gazeseg",
     train_checksum: str = "8f6bd134617d78ef",
 ) -> Path:
@@ -40,7 +41,10 @@ def write_run(
     write_yaml(folder.config_file, config)
     supervised = "mask" in method.needs
     kind = "none" if supervised else gaze
-    folder.write_task(Task(dataset, ("background", "x"), 3, 2, (0.5, 0.3), kind, supervised, 900, 530_000, text=text))
+    classes = ("background", "x")
+    folder.write_task(
+        Task(dataset, classes, 3, 2, (0.5, 0.3), kind, supervised, 900, 530_000, text=text, drawn_by=drawn_by)
+    )
     environment = {
         "gazeseg": "0.1.0",
         "python": "3.11.7",
@@ -63,13 +67,14 @@ def write_run(
         "status": method.reference.status,
         "gaze": gaze_label(kind) if kind != "none" else "none",
         "text": text,
+        "drawn_by": drawn_by,
         "select": "last",
         "resize": "logit",
     }
     write_results(
         evaluation,
         scores,
-        classes=("background", "x"),
+        classes=classes,
         config=config.evaluate,
         protocol=protocol,
         diagonals={score.case_id: math.hypot(9, 9) for score in scores},

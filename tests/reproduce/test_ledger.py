@@ -4,6 +4,7 @@ import pytest
 
 from gazeseg.config import merge
 from gazeseg.errors import DataError
+from gazeseg.evaluate.compare import compare_runs
 from gazeseg.reproduce.ledger import gather
 from gazeseg.reproduce.page import render, write_ledger
 from gazeseg.reproduce.recipe import find_recipe
@@ -40,6 +41,24 @@ def test_kinds_of_gaze_never_share_a_table(runs):
 def test_a_seed_and_a_copy_are_counted_once(runs, make_run, tmp_path):
     make_run(tmp_path / "copy" / "gaze0", [0.6, 0.7], values=GAZE, seed=0)
     assert len(gather([runs, tmp_path / "copy"]).results) == 5
+
+
+def test_masks_of_another_hand_are_a_row_of_their_own_and_come_with_the_caution(make_run, tmp_path):
+    values = merge(FULL, {"method": {"name": "gaze_prompt"}, "pseudo": {"source": "prompt"}})
+    for folder, drawn_by, dice in (("first", "lite_medsam", 0.7), ("second", "lite_medsam and 2 students", 0.8)):
+        there = merge(values, {"data": {"pseudo": str(tmp_path / folder)}})  # a path, which no result file holds
+        make_run(tmp_path / "runs" / folder, [dice, dice], values=there, drawn_by=drawn_by)
+    ledger = gather([tmp_path / "runs"])
+    lines = [line for board in ledger.boards for line in board.lines if line.method == "gaze_prompt"]
+    assert [(line.dice, line.learns_from) for line in lines] == [
+        (0.8, "recorded gaze, masks by lite_medsam and 2 students"),
+        (0.7, "recorded gaze, masks by lite_medsam"),
+    ]
+    assert all("may have seen public images" in page for page in (ledger.to_text(), render(ledger)))
+    write_ledger(ledger, tmp_path / "out")
+    assert gather([tmp_path / "out"]).to_text() == ledger.to_text()
+    table = compare_runs([tmp_path / "runs" / folder for folder in ("first", "second")]).to_text()
+    assert re.search(r"masks of 'gaze_prompt .*': by lite_medsam; the promptable model may have seen", table)
 
 
 def test_what_it_writes_it_reads_again(runs, tmp_path):

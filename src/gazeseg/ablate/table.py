@@ -24,6 +24,7 @@ from typing import Any
 
 from gazeseg.ablate.grid import Cell, Grid
 from gazeseg.ablate.state import is_finished, refuse_changes
+from gazeseg.data.schema import MAY_HAVE_SEEN
 from gazeseg.errors import DataError
 from gazeseg.evaluate.compare import Comparison, PairTest, Row, compare_groups, markdown_table
 from gazeseg.report.text import p_value, plural
@@ -133,6 +134,8 @@ class Table:
             notes.append("Simulated gaze uses ground truth: these rows say nothing about recorded gaze.")
         leaks = {row.gaze_leak: row.label for row in reversed(found.rows) if row.gaze_leak}
         notes += [f"What it gives away in '{label}': {leak}." for leak, label in reversed(leaks.items())]
+        if any(row.drawn_by for row in found.rows):
+            notes.append(f"Masks by a promptable model: {MAY_HAVE_SEEN}.")
         if any(row.status == "reconstruction" for row in found.rows):
             notes.append("A reconstruction was not checked against its paper.")
         if found.protocol == "legacy":

@@ -43,6 +43,7 @@ from gazeseg.data.pseudo import (
     score_levels,
     write_targets,
 )
+from gazeseg.data.schema import MAY_HAVE_SEEN
 from gazeseg.errors import DataError
 from gazeseg.supervision.fusion import Labelled, label_case
 from gazeseg.supervision.levels import nested_levels
@@ -53,7 +54,6 @@ PROMPTS_COLUMNS: Final = (
     *("case_id", "fallback", "score"),
     *("dwell", "agreement", "stability", "predicted_iou", "area", "prompts", "objects"),
 )
-CAUTION: Final = "the promptable model may have seen public images, and their masks, in its own training"
 FEW: Final = 3  # fewer cases have no rank correlation worth a line
 
 
@@ -144,7 +144,7 @@ def describe_prompted(folder: PseudoFolder) -> str:
     lines.append(f"  {len(fallen)} of {len(rows)} cases fell back to {kept} ({PROMPTS} says why)")
     if fallen:
         lines.append(f"  to review: {', '.join(fallen[:5])}{', ...' if len(fallen) > 5 else ''}")
-    lines.append(f"  caution: {CAUTION}")
+    lines.append(f"  caution: {MAY_HAVE_SEEN}")
     return "\n".join(lines)
 
 

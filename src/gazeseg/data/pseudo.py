@@ -194,6 +194,16 @@ class PseudoFolder:
         assert self.config.pseudo.thresholds is not None  # noqa: S101 -- resolve_config fills them in
         return self.config.pseudo.thresholds
 
+    @property
+    def drawn_by(self) -> str:
+        """Who drew the prompted maps: ``lite_medsam``, ``lite_medsam and 2 students``; empty where there are none."""
+        if self.config.refine != "prompt":
+            return ""
+        prompt = self.config.prompt
+        count = len(prompt.students)
+        name = Path(prompt.model).name  # of a folder: where it lies says nothing
+        return name + (f" and {count} student{'s' * (count > 1)}" if count else "")
+
     def file(self, kind: str, case_id: str) -> Path:
         """Path of one case's ``kind``: heatmap, crf, prompt, stability, levels or ternary."""
         return self.path / kind / f"{safe_name(case_id)}.png"

@@ -57,6 +57,9 @@ class Case:
 SIMULATED: Final = "simulated gaze (uses ground truth)"
 """Stands beside every result of simulated gaze."""
 
+MAY_HAVE_SEEN: Final = "the promptable model may have seen public images, and their masks, in its own training"
+"""Stands beside every result of prompted masks."""
+
 
 class Roots(Section):
     """The folders below which the paths of ``cases.csv`` lie."""

@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from gazeseg.data.schema import MAY_HAVE_SEEN
 from gazeseg.errors import DataError
 from gazeseg.evaluate.annotation import Cost, annotation_cost, distinct_notes
 from gazeseg.evaluate.groups import deciding, name_rows
@@ -58,6 +59,7 @@ class Row:
     gaze_leak: str = ""  # how well simulated gaze alone agrees with the truth
     classes: Mapping[str, Cell] = dataclasses.field(default_factory=dict)  # Dice of each class, of two or more
     text: str = "none"  # who described the images, and the control that the text was under
+    drawn_by: str = ""  # the promptable model that drew the pseudo-masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ class Comparison:
         ]
         notes += [f"text of '{row.label}': {row.text}." for row in self.rows if row.text != "none"]
         notes += [f"gaze of '{row.label}': {row.gaze}; {row.gaze_leak}." for row in self.rows if row.gaze_leak]
+        notes += [f"masks of '{row.label}': by {row.drawn_by}; {MAY_HAVE_SEEN}." for row in self.rows if row.drawn_by]
         others = [test for test in self.tests if test.first != self.rows[0].label]
         notes += [f"{t.second} against {t.first}: {t.difference:+.3f} Dice, p {_p_value(t.p_holm)}" for t in others]
         if self.protocol == "legacy":
@@ -345,6 +348,7 @@ def _row(label: str, members: Sequence[_Run], samples: int, seed: int) -> Row:
         gaze_leak=str(summary.get("gaze_leak", "")),
         classes=classes,
         text=str(summary.get("text", "none")),
+        drawn_by=str(summary.get("drawn_by", "")),
     )
 
 

@@ -165,6 +165,7 @@ def evaluate_run(
             "reference": dataclasses.asdict(predictor.method.reference),
             "gaze": _gaze_label(predictor.method, task),
             "gaze_leak": task.gaze_leak,
+            "drawn_by": task.drawn_by,
             "acceptance_band": [band.low, band.high] if band else None,
             "text": task.text,
             "mask_supervised": task.mask_supervised,
@@ -245,6 +246,7 @@ def describe(folder: Path) -> str:
         f"{summary['cases']} {summary['by']}s",
         *(f"{key} {summary[key]}" for key in ("method", "gaze", "select") if summary[key] != "unknown"),
         *([summary["gaze_leak"]] if summary.get("gaze_leak") else []),
+        *([f"masks by {summary['drawn_by']}"] if summary.get("drawn_by") else []),
         *([f"text {summary['text']}"] if summary.get("text", "none") != "none" else []),
         f"protocol {summary['protocol']}",
     ]

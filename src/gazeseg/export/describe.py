@@ -7,6 +7,7 @@ from typing import Any
 
 from gazeseg import __version__
 from gazeseg.data.dataset import Dataset
+from gazeseg.data.schema import MAY_HAVE_SEEN
 from gazeseg.data.transforms import resolve_normalise
 from gazeseg.errors import DataError
 from gazeseg.evaluate.results import gaze_label, read_summary
@@ -88,6 +89,7 @@ def model_card(predictor: Predictor, run: Path, *, licence: str = "") -> str:
         + (f"; {dataset.info.modality}" if dataset is not None and dataset.info.modality else ""),
         *([f"- Split: {dataset.info.split_note}"] if dataset is not None and dataset.info.split_note else []),
         f"- Learnt from: {learnt}",
+        *([f"- Pseudo-masks: by {task.drawn_by}; {MAY_HAVE_SEEN}"] if task.drawn_by else []),
         *([f"- Text in training: {task.text}"] if task.text != "none" else []),
         *([f"- Cite: {citation}"] if citation else []),
         "",

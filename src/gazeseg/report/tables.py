@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from gazeseg.data.schema import SIMULATED
+from gazeseg.data.schema import MAY_HAVE_SEEN, SIMULATED
 from gazeseg.data.text import STAND_IN
 from gazeseg.evaluate.annotation import distinct_notes
 from gazeseg.report.figures import Line, Strip, interval_mark, line_chart, strip_plot
@@ -125,6 +125,9 @@ def _tags(group: Group) -> list[dict[str, Any]]:
         tags.append({"text": f"{SIMULATED}; {leak}" if leak else SIMULATED, "warn": True})
     if group.runs[0].control:
         tags.append({"text": f"control: {group.runs[0].control}", "warn": True})
+    drawn_by = group.runs[0].task.drawn_by
+    if drawn_by:
+        tags.append({"text": f"masks by {drawn_by}: {MAY_HAVE_SEEN}", "warn": True})
     text = group.runs[0].task.text
     if text != "none":
         tags.append({"text": f"text: {text}", "warn": STAND_IN in text})
@@ -242,6 +245,8 @@ def _supervision(task: Task) -> str:
     kind = f"masks and {kind}" if task.mask_supervised else kind
     if task.gaze_control:
         kind = f"{kind}, {task.gaze_control}"
+    if task.drawn_by:
+        kind = f"{kind}; masks by {task.drawn_by}"
     return kind if task.text == "none" else f"{kind}; text: {task.text}"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from gazeseg.console import warn
+from gazeseg.data.schema import MAY_HAVE_SEEN
 from gazeseg.errors import DataError, GazeSegError
 from gazeseg.evaluate.compare import markdown_table
 from gazeseg.evaluate.groups import group_runs
@@ -32,6 +33,7 @@ NOTES: Final = (
     "Rows of different budgets do not rank methods. Only rows at paper scale can be held against published figures.",
     "Protocol gazeseg: both masks empty 1, missed 0; legacy: empty masks as in released code.",
     "A reconstruction was written without the paper's full text and not checked against it.",
+    f"Masks by a promptable model: {MAY_HAVE_SEEN}.",
     "Most published checkpoints were selected on the test split, or nobody says how; ours never.",
 )
 PUBLISHED: Final = "published"
@@ -170,7 +172,7 @@ def _result(runs: Sequence[Path], evaluation: str) -> Result:
 def _identity(result: Result) -> str:
     """What two records of one result share."""
     return result.model_dump_json(
-        include={"dataset", "test", "protocol", "by", "method", "gaze", "config", "seeds", "control"}
+        include={"dataset", "test", "protocol", "by", "method", "gaze", "config", "seeds", "control", "drawn_by"}
     )
 
 
@@ -204,6 +206,8 @@ def _line(result: Result) -> Line:
         learns = f"masks and {result.gaze} gaze"
     if result.text != "none":
         learns += f", text: {result.text}"
+    if result.drawn_by:
+        learns += f", masks by {result.drawn_by}"
     detail = ""
     if verdict is not None and result.published is not None:
         comparable = verdict.word != "not comparable"

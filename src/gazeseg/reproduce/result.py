@@ -95,6 +95,7 @@ class Result(Section):
     gaze: Literal["recorded", "simulated", "none"]  # that the method learnt from; simulated gaze uses ground truth
     control: str  # what was spoilt on purpose about gaze or text; empty: nothing
     text: str  # who described the images; none
+    drawn_by: str = ""  # the promptable model that drew the pseudo-masks; empty: heatmap and CRF
     mask_supervised: bool  # whether the loss saw true masks
     annotation_h: float | None  # annotation time of the supervision, None where it is not known
 
@@ -165,6 +166,7 @@ def make_result(runs: Sequence[Path], evaluation: str = "test") -> Result:
         gaze="none" if summary["gaze"] == "none" else task.gaze,
         control=_control(config),
         text=row.text,
+        drawn_by=row.drawn_by,
         mask_supervised=task.mask_supervised,
         annotation_h=row.annotation.hours,
         seeds=row.seeds,

@@ -278,6 +278,7 @@ def _describe(folder: RunFolder, plan: Plan, parameters: int, *, masks: int) -> 
             gaze=info.gaze.kind if needs & GAZE else "none",
             gaze_control=control_label(plan.config.gaze),
             gaze_leak=_leak(plan),
+            drawn_by=_drawn_by(plan),
             mask_supervised="mask" in needs,
             train_cases=len(plan.cases),
             parameters=parameters,
@@ -293,6 +294,12 @@ def _leak(plan: Plan) -> str:
         return ""
     looked_at = {case.case_id for case in plan.cases if len(plan.dataset.fixations[case.case_id])}
     return gaze_leak(PseudoFolder.load(plan.pseudo), looked_at)
+
+
+def _drawn_by(plan: Plan) -> str:
+    """Say which promptable model drew what the run learns from; empty where none did."""
+    prompted = plan.pseudo is not None and plan.config.pseudo.source == "prompt"
+    return PseudoFolder.load(plan.pseudo).drawn_by if plan.pseudo and prompted else ""
 
 
 def _split_entry(cases: Sequence[Case]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class Task:
     text: str = "none"  # who described the images, and the control that the text is under
     gaze_control: str = ""  # what was spoilt about the gaze, as in "shuffled order"; empty: nothing
     gaze_leak: str = ""  # how well simulated gaze alone agrees with the truth
+    drawn_by: str = ""  # the promptable model that drew the pseudo-masks; empty: heatmap and CRF
     annotation: Annotation | None = None  # None in runs of a version that did not keep it
 
     @property
