@@ -101,13 +101,8 @@ def make_prompted_masks(
     kinds = [*folder.sources, "stability", "levels", "ternary"]
     for kind in kinds:
         (out / kind).mkdir(parents=True, exist_ok=True)
-    decides = config.model_dump_json(
-        exclude={
-            "gaze": True,
-            "maps": set(config.maps.inactive),
-            "prompt": {"students"},
-        }  # they may move: weights decide
-    )
+    # neither where a run lies nor what it is called decides, but its weights
+    decides = config.model_dump_json(exclude={"gaze": True, "maps": set(config.maps.inactive), "prompt": {"students"}})
     decides += model.identity + (opinion.identity if opinion else "")
     digest = hashlib.sha256(decides.encode()).hexdigest()
     keys = {case: case_key(dataset, case, digest) for case in cases}

@@ -298,8 +298,9 @@ def _leak(plan: Plan) -> str:
 
 def _drawn_by(plan: Plan) -> str:
     """Say which promptable model drew what the run learns from; empty where none did."""
-    prompted = plan.pseudo is not None and plan.config.pseudo.source == "prompt"
-    return PseudoFolder.load(plan.pseudo).drawn_by if plan.pseudo and prompted else ""
+    if plan.pseudo is None or plan.config.pseudo.source != "prompt":
+        return ""
+    return PseudoFolder.load(plan.pseudo).drawn_by
 
 
 def _split_entry(cases: Sequence[Case]) -> dict[str, Any]:
