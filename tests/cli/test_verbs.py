@@ -135,7 +135,8 @@ def test_students_give_a_second_opinion_for_new_masks(lab, dataset, tmp_path, re
     assert "gaze recorded, select last, masks by lite_medsam and 2 students" in capsys.readouterr().out
     assert main(["report", str(tmp_path / "second"), "--out", str(tmp_path / "report.html")]) == 0
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "masks by lite_medsam and 2 students: the promptable model may have seen" in page
+    assert "Masks by lite_medsam and 2 students: the promptable model may have seen public images" in page  # on top
+    assert page.count("the promptable model may have seen") == 2  # and below the table
 
     assert _train(dataset, tmp_path / "taught", "full") == 0
     assert "taught learnt from true masks" in refused([*again, str(tmp_path / "taught"), "--out", str(tmp_path / "m")])

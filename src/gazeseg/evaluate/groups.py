@@ -20,6 +20,7 @@ _NO_EFFECT: Final = (  # keys that change where and how loudly a run computes, n
     "train.checkpoint_every",
     "data.cache",
 )
+_FOLDERS: Final = ("data.path", "data.pseudo", "text.path")
 _LIMIT: Final = 3  # configuration keys named in a label
 
 
@@ -68,7 +69,7 @@ def name_rows(configs: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> 
             differing = [key for key in differing if config.get(key) != rivals[0].get(key)]
         if config.get("text.control", "none") != "none":  # a control is named even beside other methods alone
             differing = ["text.control", *(key for key in differing if key != "text.control")]
-        shown = [f"{key} {_short(config.get(key))}" for key in differing[:_LIMIT]]
+        shown = [f"{key} {_short(key, config.get(key))}" for key in differing[:_LIMIT]]
         if len(differing) > _LIMIT:
             shown.append(f"and {len(differing) - _LIMIT} more keys; {folder.name}")
         labels.append(f"{method} ({', '.join(shown)})" if shown else method)
@@ -76,5 +77,7 @@ def name_rows(configs: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> 
     return [f"{name} #{i + 1}" if labels.count(name) > 1 else name for i, name in enumerate(labels)]
 
 
-def _short(value: Any) -> str:
+def _short(key: str, value: Any) -> str:
+    if key in _FOLDERS and value is not None:
+        return Path(value).name  # where it lies is no business of a table
     return "x".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gazeseg import __version__
-from gazeseg.data.schema import SIMULATED
+from gazeseg.data.schema import MAY_HAVE_SEEN, SIMULATED
 from gazeseg.errors import ConfigError, DataError
 from gazeseg.evaluate.annotation import cost_sentence
 from gazeseg.report.cases import Explain, Gallery, add_pseudo_examples, cases_context
@@ -161,6 +161,8 @@ def _headline(blocks: Sequence[Block], runs: Sequence[Run], split: str) -> dict[
     if best is not None:
         detail += f"Learned from {learned}; "
         detail += "masks were used to draw it." if kind == "simulated" else "no mask was used in training."
+        if drawn_by := lead.runs[0].task.drawn_by:
+            detail += f" Masks by {drawn_by}: {MAY_HAVE_SEEN}."
         others = len(block.weak()) - 1
         if others:
             detail += f" Best of {plural(others + 1, 'method')} that see no mask."

@@ -97,7 +97,14 @@ def _table(block: Block, *, titled: bool) -> dict[str, Any]:
             f"alarms are counted apart{', as means over seeds' if any(len(g.runs) > 1 for g in block.groups) else ''}. "
             f"The interval is a bootstrap over cases, drawn from {scale[0]:g} to {scale[1]:g}."
         ),
-        "annotation": [f"Annotation, {note}." for note in distinct_notes(row.annotation for row in comparison.rows)],
+        "notes": [
+            *(
+                [f"Masks by a promptable model: {MAY_HAVE_SEEN}."]
+                if any(row.drawn_by for row in comparison.rows)
+                else []
+            ),
+            *(f"Annotation, {note}." for note in distinct_notes(row.annotation for row in comparison.rows)),
+        ],
     }
 
 
@@ -127,7 +134,7 @@ def _tags(group: Group) -> list[dict[str, Any]]:
         tags.append({"text": f"control: {group.runs[0].control}", "warn": True})
     drawn_by = group.runs[0].task.drawn_by
     if drawn_by:
-        tags.append({"text": f"masks by {drawn_by}: {MAY_HAVE_SEEN}", "warn": True})
+        tags.append({"text": f"masks by {drawn_by}", "warn": True})
     text = group.runs[0].task.text
     if text != "none":
         tags.append({"text": f"text: {text}", "warn": STAND_IN in text})
