@@ -13,6 +13,7 @@ from gazeseg.data.dataset import Case, DatasetInfo, GazeInfo, Roots, write_datas
 from gazeseg.data.loader import TrainLoader, store_fields
 from gazeseg.data.prompted import describe_prompted, make_prompted_masks, score_and_dice
 from gazeseg.data.pseudo import PseudoFolder, default_path, make_masks, masks_command, resolve_config
+from gazeseg.data.simulated import gaze_leak
 from gazeseg.errors import ConfigError, DataError
 from gazeseg.supervision.prompts import Answer
 from gazeseg.train.plan import make_plan
@@ -119,6 +120,19 @@ def test_quality_compares_both_ways_with_the_truth(dataset, folder):
         row = next(r for r in rows if (r["case_id"], r["source"], r["threshold"]) == ("case 2", source, "0.5"))
         assert float(row["dice"]) == pytest.approx(dice, abs=2e-3)  # 16-bit rounding at the threshold
     assert [len(folder.quality(source)[0.5]) for source in (None, "prompt", "crf")] == [5, 5, 5]
+
+
+def test_what_simulated_gaze_gives_away_is_told_of_the_prompted_masks_alone(folder):
+    [dice] = [float(row["dice"]) for row in _rows(folder.path / "quality.csv") if _is(row, "prompt", "0.5")]
+    [other] = [float(row["dice"]) for row in _rows(folder.path / "quality.csv") if _is(row, "crf", "0.5")]
+    assert abs(dice - other) > 0.05
+    told = gaze_leak(folder, {"case 0"})
+    assert told.startswith("prompt Dice with the truth")
+    assert f"/ {dice:.2f} at 0.3 / 0.5" in told
+
+
+def _is(row, source, threshold):
+    return (row["case_id"], row["source"], row["threshold"]) == ("case 0", source, threshold)
 
 
 def test_cases_that_fail_fall_back_and_are_listed(folder):

@@ -78,19 +78,22 @@ def gaze_leak(folder: PseudoFolder, looked_at: Collection[str]) -> str:
         Such as ``heatmap Dice with the truth .60 / .67 at .2 / .3``; empty where nothing was scored.
     """
     found: dict[float, list[float]] = {}
+    source = folder.config.pseudo.source
     file = folder.path / "quality.csv"
     if not file.is_file():
         return ""
     with file.open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
-            if row["case_id"] in looked_at:
+            if (
+                row["case_id"] in looked_at and row.get("source", source) == source
+            ):  # prompted masks stand beside others
                 found.setdefault(float(row["threshold"]), []).append(float(row["dice"]))
     if not found:
         return ""
-    source = "heatmap" if folder.config.crf.mode == "off" else folder.config.pseudo.source
+    name = "heatmap" if source == "crf" and folder.config.crf.mode == "off" else source
     cuts = sorted(found)
     scores = " / ".join(f"{statistics.fmean(found[cut]):.2f}" for cut in cuts)
-    return f"{source} Dice with the truth {scores} at {' / '.join(f'{cut:g}' for cut in cuts)}"
+    return f"{name} Dice with the truth {scores} at {' / '.join(f'{cut:g}' for cut in cuts)}"
 
 
 def _draw(case: Case, *, preset: Preset, seed: int, num_classes: int, encoding: MaskEncoding) -> Fixations:
