@@ -22,7 +22,7 @@ import functools
 import hashlib
 import os
 import statistics
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -250,15 +250,20 @@ class PseudoFolder:
         """Read the ternary target, (H, W) of 0, 1 and 255."""
         return read_indexed(self._existing("ternary", case_id))
 
-    def quality(self, source: SoftSource | None = None) -> dict[float, list[dict[str, float]]]:
+    def quality(
+        self, source: SoftSource | None = None, *, among: Collection[str] | None = None
+    ) -> dict[float, list[dict[str, float]]]:
         """Scores against the truth by threshold; empty where the data set has no masks.
 
         Args:
             source: Of which soft map; None: of the one that the levels are cut from.
+            among: The cases that count; None: all.
         """
         scores: dict[float, list[dict[str, float]]] = {}
         for row in read_rows(self.path / QUALITY):
             if row.get("source", self.config.pseudo.source) != (source or self.config.pseudo.source):
+                continue
+            if among is not None and row["case_id"] not in among:
                 continue
             values = {name: float(row[name]) for name in ("dice", "precision", "recall")}
             scores.setdefault(float(row["threshold"]), []).append(values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
 import os
@@ -77,22 +76,13 @@ def gaze_leak(folder: PseudoFolder, looked_at: Collection[str]) -> str:
     Returns:
         Such as ``heatmap Dice with the truth .60 / .67 at .2 / .3``; empty where nothing was scored.
     """
-    found: dict[float, list[float]] = {}
-    source = folder.config.pseudo.source
-    file = folder.path / "quality.csv"
-    if not file.is_file():
-        return ""
-    with file.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            if (
-                row["case_id"] in looked_at and row.get("source", source) == source
-            ):  # prompted masks stand beside others
-                found.setdefault(float(row["threshold"]), []).append(float(row["dice"]))
+    found = folder.quality(among=looked_at)
     if not found:
         return ""
+    source = folder.config.pseudo.source
     name = "heatmap" if source == "crf" and folder.config.crf.mode == "off" else source
     cuts = sorted(found)
-    scores = " / ".join(f"{statistics.fmean(found[cut]):.2f}" for cut in cuts)
+    scores = " / ".join(f"{statistics.fmean(row['dice'] for row in found[cut]):.2f}" for cut in cuts)
     return f"{name} Dice with the truth {scores} at {' / '.join(f'{cut:g}' for cut in cuts)}"
 
 

@@ -1,6 +1,6 @@
 """What students think of an image: a second opinion beside gaze when masks are made (``prompt.students``).
 
-A student has seen all cases and the promptable model one prompt at a time, so the student's mask is right where a box
+A student has seen all cases and the promptable model one prompt at a time, so the student is mostly right where a box
 from gaze has misled the model. Runs that saw true masks, or other gaze, are no such opinion and are refused.
 """
 

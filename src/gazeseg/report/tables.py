@@ -11,6 +11,7 @@ import numpy as np
 from gazeseg.data.schema import MAY_HAVE_SEEN, SIMULATED
 from gazeseg.data.text import STAND_IN
 from gazeseg.evaluate.annotation import distinct_notes
+from gazeseg.evaluate.compare import Row
 from gazeseg.report.figures import Line, Strip, interval_mark, line_chart, strip_plot
 from gazeseg.report.runs import Block, Group, Run
 from gazeseg.report.text import how_to_evaluate, interval, number, p_value, plural
@@ -97,15 +98,15 @@ def _table(block: Block, *, titled: bool) -> dict[str, Any]:
             f"alarms are counted apart{', as means over seeds' if any(len(g.runs) > 1 for g in block.groups) else ''}. "
             f"The interval is a bootstrap over cases, drawn from {scale[0]:g} to {scale[1]:g}."
         ),
-        "notes": [
-            *(
-                [f"Masks by a promptable model: {MAY_HAVE_SEEN}."]
-                if any(row.drawn_by for row in comparison.rows)
-                else []
-            ),
-            *(f"Annotation, {note}." for note in distinct_notes(row.annotation for row in comparison.rows)),
-        ],
+        "notes": _notes(comparison.rows),
     }
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    notes = [f"Annotation, {note}." for note in distinct_notes(row.annotation for row in rows)]
+    if any(row.drawn_by for row in rows):
+        notes.append(f"Masks by a promptable model: {MAY_HAVE_SEEN}.")
+    return notes
 
 
 def _scale(block: Block) -> tuple[float, float]:
